@@ -1,0 +1,1 @@
+"""Alerts reaching people: life-cycle, database, feed, page, dashboards."""

@@ -1,0 +1,70 @@
+"""Instants as the contract writes them: RFC 3339 with an offset, to the millisecond.
+
+Inside the program an instant is an integer, milliseconds since 1970-01-01T00:00:00Z, with the
+offset that the device wrote beside it in minutes, because a local day and "morning" are the patient's.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d{2}):(\d{2}))"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class BadTime(ValueError):
+    """A text that is no RFC 3339 instant with an offset."""
+
+
+def parse_instant(text: str) -> tuple[int, int]:
+    """Return (milliseconds since the epoch, offset in minutes) of an RFC 3339 text.
+
+    Fractions finer than a millisecond are cut off. Raises BadTime when the offset is missing or the
+    date cannot be.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise BadTime(f"{text!r} is not RFC 3339 with an offset, such as 2026-11-22T07:31:05.120+01:00")
+    date, clock, fraction, _zulu, sign, hours, minutes = match.groups()
+    offset_min = 0
+    if sign is not None:
+        offset_min = int(hours) * 60 + int(minutes)
+        if int(minutes) > 59 or offset_min > 18 * 60:
+            raise BadTime(f"{text!r} has an offset of more than 18 hours")
+        if sign == "-":
+            offset_min = -offset_min
+    seconds = _seconds(date, clock, text)
+    millis = int((fraction or "0").ljust(3, "0")[:3])
+    return seconds * 1000 + millis - offset_min * 60_000, offset_min
+
+
+@lru_cache(maxsize=4096)  # readings of a batch share their seconds; 4096 texts are some 400 kB
+def _seconds(date: str, clock: str, text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(f"{date}T{clock}+00:00")
+    except ValueError as error:
+        raise BadTime(f"{text!r} is no date: {error}") from None
+    return int((moment - _EPOCH).total_seconds())
+
+
+def format_instant(instant_ms: int, offset_min: int = 0) -> str:
+    """Write an instant as the contract does: 2026-11-22T07:31:05.120+01:00."""
+    zone = timezone(timedelta(minutes=offset_min))
+    moment = _EPOCH + timedelta(milliseconds=instant_ms)
+    return moment.astimezone(zone).isoformat(timespec="milliseconds")
+
+
+def to_datetime(instant_ms: int) -> datetime:
+    """The instant as an aware datetime in UTC, for the database."""
+    return _EPOCH + timedelta(milliseconds=instant_ms)
+
+
+def from_datetime(moment: datetime) -> int:
+    """Milliseconds since the epoch of an aware datetime. Raises ValueError for a naive one."""
+    if moment.tzinfo is None:
+        raise ValueError("a datetime without a zone is no instant")
+    return round((moment - _EPOCH) / timedelta(milliseconds=1))

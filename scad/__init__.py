@@ -1,0 +1,3 @@
+"""What belongs to no room: the command line, settings, clock, logs and the code that starts local services."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,83 @@
+"""Settings from the environment, checked at start, all errors at once (docs/operation.md has the table).
+
+A value that is a secret may be given as a file: SCAD_DATABASE_FILE instead of SCAD_DATABASE.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from scad.clock import Clock
+
+
+class SettingsError(ValueError):
+    """One or more settings are missing or malformed; the message lists them all."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the services are. The defaults are those of compose.yaml seen from its own network."""
+
+    kafka: str = "kafka:9092"
+    """Bootstrap servers, comma separated."""
+    kafka_embedded: bool = False
+    """The broker is tansu: its remedies are switched on (streams/kafka.py)."""
+    partitions: int = 12
+    """Partitions of every topic; 12 divides among 1, 2, 3, 4, 6 or 12 workers."""
+    replication: int = 1
+    """Replicas of every topic; 3 in a cluster of three brokers."""
+    mqtt: str = "mosquitto:1883"
+    """host:port of the broker."""
+    mqtt_user: str = "bridge"
+    mqtt_password: str = ""
+    database: str = "postgresql://scad@timescaledb:5432/scad"
+    feed_host: str = "127.0.0.1"
+    feed_port: int = 8080
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0
+    """0: no metrics and health server (the feed has its own)."""
+    worker_id: str = "worker-1"
+    """Stable name of this worker: static membership spares a rebalance at each restart."""
+    data_dir: str = "data"
+    """Folder for what a process keeps on disk (Faust's, the fleet's outboxes)."""
+    clock: str = ""
+    """Simulated time (scad.clock); empty in production."""
+    tick_seconds: float = 15.0
+    """Wall seconds between two ticks of the worker: no-reading is at most this late."""
+    log_level: str = "info"
+
+    def make_clock(self) -> Clock:
+        return Clock.parse(self.clock)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read SCAD_* from the environment. Raises SettingsError that names every bad variable."""
+    environ = os.environ if environ is None else environ
+    given: dict[str, object] = {}
+    errors: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        name = f"SCAD_{field.name.upper()}"
+        text = environ.get(name)
+        path = environ.get(f"{name}_FILE")
+        if path is not None:
+            try:
+                text = Path(path).read_text().strip()
+            except OSError as error:
+                errors.append(f"{name}_FILE={path}: {error.strerror}")
+                continue
+        if text is None:
+            continue
+        try:
+            given[field.name] = msgspec.convert(text, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            errors.append(f"{name}={text!r}: {error}")
+    try:
+        Clock.parse(str(given.get("clock", "")))
+    except ValueError as error:
+        errors.append(str(error))
+    if errors:
+        raise SettingsError("settings that cannot be used:\n  " + "\n  ".join(errors))
+    return Settings(**given)  # type: ignore[arg-type]
