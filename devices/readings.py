@@ -115,7 +115,7 @@ def to_wire(reading: Reading, unit: str | None = None) -> bytes:
 def from_wire(message: bytes) -> Reading:
     """Decode what `to_wire` wrote: a message of our own, not a device's.
 
-    Raises msgspec.ValidationError or BadTime: on our own topic either is a poison record.
+    Raises msgspec.ValidationError or BadTimeError: on our own topic either is a poison record.
     """
     wire = _decode(message)
     measured_at_ms, offset_min = parse_instant(wire.measured_at)

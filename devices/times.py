@@ -16,25 +16,25 @@ _RFC3339 = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class BadTime(ValueError):
+class BadTimeError(ValueError):
     """A text that is no RFC 3339 instant with an offset."""
 
 
 def parse_instant(text: str) -> tuple[int, int]:
     """Return (milliseconds since the epoch, offset in minutes) of an RFC 3339 text.
 
-    Fractions finer than a millisecond are cut off. Raises BadTime when the offset is missing or the
+    Fractions finer than a millisecond are cut off. Raises BadTimeError when the offset is missing or the
     date cannot be.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
-        raise BadTime(f"{text!r} is not RFC 3339 with an offset, such as 2026-11-22T07:31:05.120+01:00")
+        raise BadTimeError(f"{text!r} is not RFC 3339 with an offset, such as 2026-11-22T07:31:05.120+01:00")
     date, clock, fraction, _zulu, sign, hours, minutes = match.groups()
     offset_min = 0
     if sign is not None:
         offset_min = int(hours) * 60 + int(minutes)
         if int(minutes) > 59 or offset_min > 18 * 60:
-            raise BadTime(f"{text!r} has an offset of more than 18 hours")
+            raise BadTimeError(f"{text!r} has an offset of more than 18 hours")
         if sign == "-":
             offset_min = -offset_min
     seconds = _seconds(date, clock, text)
@@ -47,7 +47,7 @@ def _seconds(date: str, clock: str, text: str) -> int:
     try:
         moment = datetime.fromisoformat(f"{date}T{clock}+00:00")
     except ValueError as error:
-        raise BadTime(f"{text!r} is no date: {error}") from None
+        raise BadTimeError(f"{text!r} is no date: {error}") from None
     return int((moment - _EPOCH).total_seconds())
 
 

@@ -23,7 +23,7 @@ def wall_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Simulated time: `start_ms` at the wall's `wall_start_ms`, `rate` times as fast, never ahead of the wall.
+    """Simulated time: `start_ms` at the wall's `wall_start_ms`, `rate` times as fast, never ahead of it.
 
     The default is the wall's own time.
     """

@@ -1,0 +1,76 @@
+"""Care plans and assignments: what a clinician has set for a patient, and whose device it was when.
+
+A plan is the whole list of its versions, because its topic is compacted: the last record of a patient
+must say what was in force at any instant that a reading within the horizon can still carry.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from devices.times import parse_instant
+
+
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a kind is expected. `every_hours` is the rhythm that adherence is counted against;
+    *no reading* opens `overdue_hours` after the last reading (medium), and is high from `grave_hours` on.
+    Absent hours take the protocol's defaults for the kind."""
+
+    every_hours: float
+    overdue_hours: float | None = None
+    grave_hours: float | None = None
+
+
+class PlanVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What holds from the instant `from` until the next version's.
+
+    `limits` overrides a rule's numbers: {"heart-failure": {"weight-gain-3d": {"limit": 1.5}}}; the names
+    that a rule takes stand in its protocol file.
+    """
+
+    version: int
+    from_: str = msgspec.field(name="from")
+    protocols: tuple[str, ...]
+    author: str = ""
+    time_zone: str = "Europe/Paris"
+    limits: dict[str, dict[str, dict[str, float]]] = {}
+    schedule: dict[str, Schedule] = {}
+    dry_weight_kg: float | None = None
+    known_atrial_fibrillation: bool = False
+    pregnancy: bool = False
+    spo2_scale: Literal[1, 2] = 1
+    inr_target: tuple[float, float] | None = None
+    mechanical_valve: bool = False
+
+    @property
+    def from_ms(self) -> int:
+        return parse_instant(self.from_)[0]
+
+
+class CarePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The value in `scad.care-plans`, and one element of the file that `scad replay --care-plans` reads."""
+
+    patient: str
+    versions: tuple[PlanVersion, ...]
+    care_team: str = ""
+    v: int = 1
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """One interval in which a device was a patient's: from inclusive, to exclusive, open when null."""
+
+    device: str
+    patient: str
+    from_: str = msgspec.field(name="from")
+    to: str | None = None
+
+
+class DeviceAssignments(msgspec.Struct, frozen=True, kw_only=True):
+    """The value in `scad.assignments`: every interval of one device. The topic is compacted, so the last
+    record must be able to say whose a late reading is."""
+
+    device: str
+    intervals: tuple[Assignment, ...]
+    v: int = 1
