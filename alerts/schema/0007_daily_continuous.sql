@@ -1,0 +1,23 @@
+-- needs: community
+-- The daily roll-up as a continuous aggregate: same name, columns and rows as the table of the other editions,
+-- which it replaces on a database that has been upgraded. Real-time aggregation covers what is not yet
+-- materialised; the policy refreshes the 40 days in which readings can still arrive (the horizon is 35).
+
+drop view if exists scad.reading_daily;
+drop function if exists scad.refresh_daily(text[], text[], timestamptz[]);
+drop table if exists scad.reading_daily_rows;
+
+create materialized view scad.reading_daily with (timescaledb.continuous, timescaledb.materialized_only = false) as
+    select patient, kind, time_bucket('1 day', measured_at, 'Europe/Paris') as day,
+           count(*) as n, min(value) as min, max(value) as max, avg(value) as mean,
+           last(value, measured_at) as last
+      from scad.reading
+     where value is not null and marks = '{}'
+     group by patient, kind, day
+    with no data;
+select add_continuous_aggregate_policy('scad.reading_daily', start_offset => interval '40 days',
+                                       end_offset => interval '1 day', schedule_interval => interval '15 minutes');
+
+-- The writer calls it on every edition; here there is nothing to do.
+create function scad.refresh_daily(patients text[], kinds text[], instants timestamptz[]) returns void
+language sql as $$ select $$;
