@@ -39,7 +39,6 @@ create table scad.alert (
 );
 create index alert_patient on scad.alert (patient, opened_at desc);
 create index alert_live on scad.alert (patient) where state in ('open', 'acknowledged');
-create index alert_evidence on scad.alert using gin (evidence jsonb_path_ops);
 
 -- The last signal of each patient that was folded. Its row is locked while a patient's signals are written, so
 -- that two writers (one of them about to lose its partition) cannot interleave.
@@ -99,6 +98,9 @@ end $$;
 create trigger alert_event_append_only before update or delete on scad.alert_event
     for each row execute function scad.alert_event_append_only();
 
+create trigger alert_event_no_truncate before truncate on scad.alert_event
+    for each statement execute function scad.alert_event_append_only();
+
 create function scad.severity_rank(severity text) returns integer language sql immutable parallel safe as $$
     select case severity when 'high' then 3 when 'medium' then 2 when 'low' then 1 end
 $$;
@@ -112,3 +114,33 @@ create view scad.queue as
            condition = 'cleared' as latched
       from scad.alert
      where state = 'open' or (state = 'acknowledged' and condition = 'raised');
+
+-- Take note of an alert: `state` becomes 'acknowledged' while the condition holds and 'cleared' when it was
+-- latched. The acknowledgement covers the worst severity so far; a worse one opens the alert again
+-- (alerts.folding.settled_state says how the columns decide). Result: 'acknowledged', or why not, with who did:
+-- 'already', 'superseded', 'cleared', 'unknown'.
+create function scad.acknowledge(which uuid, login text, at_ timestamptz, note text default null)
+returns table (result text, by_whom text, at_instant timestamptz) language plpgsql as $$
+declare
+    a scad.alert;
+begin
+    select * into a from scad.alert where alert = which for update;
+    if not found then
+        return query select 'unknown', null::text, null::timestamptz;
+        return;
+    end if;
+    if a.state <> 'open' then
+        return query select case a.state when 'acknowledged' then 'already' else a.state end,
+                            a.acknowledged_by, a.acknowledged_at;
+        return;
+    end if;
+    update scad.alert
+       set state = case a.condition when 'raised' then 'acknowledged' else 'cleared' end,
+           acknowledged_by = login, acknowledged_at = at_, acknowledged_severity = a.peak_severity,
+           changed_at = at_
+     where alert = which;
+    insert into scad.alert_event (at, recorded_at, patient, alert, kind, event, actor, body)
+    values (at_, at_, a.patient, which, 'action', 'acknowledged', login,
+            jsonb_strip_nulls(jsonb_build_object('note', note, 'before', a.state, 'severity', a.peak_severity)));
+    return query select 'acknowledged', login, at_;
+end $$;

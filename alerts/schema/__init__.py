@@ -19,7 +19,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal, LiteralString, cast
+from itertools import pairwise
+from typing import Literal, LiteralString
 
 import psycopg
 
@@ -96,7 +97,7 @@ def load_migrations() -> tuple[Migration, ...]:
         parse_migration(f.name, f.read_text()) for f in files(__name__).iterdir() if f.name.endswith(".sql")
     ]
     found.sort(key=lambda migration: migration.number)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         if before.number == after.number:
             raise SchemaError(f"{before.name} and {after.name} have the same number")
     return tuple(found)
@@ -142,7 +143,7 @@ def apply_schema(conn: Connection, migrations: tuple[Migration, ...] | None = No
         pending = _pending(migrations, _recorded(conn), edition)
         for migration in pending:
             with conn.transaction():
-                conn.execute(cast(LiteralString, migration.sql))
+                conn.execute(migration.sql)
                 conn.execute(
                     "insert into scad.migration (name, checksum, edition) values (%s, %s, %s)",
                     (migration.name, migration.checksum, edition),
