@@ -1,4 +1,4 @@
-"""Time in therapeutic range by Rosendaal's linear interpolation (LOINC 72281-9, AHRQ; reference section 5)."""
+"""Time in therapeutic range by Rosendaal's interpolation (LOINC 72281-9, AHRQ; reference section 5)."""
 
 from __future__ import annotations
 
