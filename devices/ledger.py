@@ -1,0 +1,157 @@
+"""What a receipt lets a device forget: the pure half of the firmware client, without disk or network.
+
+The rule is the contract's: a reading is kept until a receipt covers it (`through`, `also` or `rejected`).
+A broker's PUBACK is no receipt. One guard is added: a receipt never covers what this device has not
+published since it started, so that a receipt which outlived the readings it spoke of (a device that was
+reset, a recording that is played twice) cannot remove readings that are still to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+import msgspec
+
+
+class BadReceiptError(ValueError):
+    """A message on the receipts topic that is no receipt."""
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """One refused reading. `seq` is None when the platform could not read it."""
+
+    seq: int | None
+    reason: str = ""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """A receipt as the contract writes it. Ranges of `also` include both ends."""
+
+    through: int | None = None
+    epoch: int = 0
+    also: tuple[tuple[int, int], ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+
+
+_decode = msgspec.json.Decoder(Receipt).decode
+
+
+def parse_receipt(payload: bytes) -> Receipt:
+    """Read a receipt. Raises BadReceiptError that says what was wrong; unknown fields are passed over."""
+    try:
+        return _decode(payload)
+    except msgspec.DecodeError as error:
+        raise BadReceiptError(f"no receipt: {error}: {payload[:200]!r}") from None
+
+
+def covers(receipt: Receipt, epoch: int, seq: int) -> bool:
+    """The definition: may a device forget the reading (epoch, seq), which it has sent, after this receipt?"""
+    if epoch != receipt.epoch:
+        return False
+    if receipt.through is not None and seq <= receipt.through:
+        return True
+    if any(first <= seq <= last for first, last in receipt.also):
+        return True
+    return any(rejection.seq == seq for rejection in receipt.rejected)
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What one receipt changed. `received` and `rejected` hold positions of the outbox, ascending."""
+
+    received: tuple[int, ...] = ()
+    rejected: tuple[tuple[int, Rejection], ...] = ()
+    unmatched: tuple[Rejection, ...] = ()
+    """Refusals of readings that are not held: found after their receipt, or without a seq. To be logged."""
+
+
+class Ledger:
+    """Which position of the outbox holds which (epoch, seq), and which of them were sent.
+
+    The same identity may be held at several positions (a device that stored a reading twice). Every
+    operation costs what it touches, not what is held, so that a backlog of 100,000 stays cheap.
+    """
+
+    def __init__(self) -> None:
+        self._identity: dict[int, tuple[int, int]] = {}
+        self._lowest: dict[int, list[int]] = {}  # epoch -> heap of held seqs, deleted ones left until on top
+        self._count: dict[tuple[int, int], int] = {}
+        self._sent: dict[int, dict[int, list[int]]] = {}  # epoch -> seq -> positions sent
+        self._sent_heap: dict[int, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._identity)
+
+    def __contains__(self, position: int) -> bool:
+        return position in self._identity
+
+    def hold(self, position: int, epoch: int, seq: int) -> None:
+        """A reading was put at a position that was never used before."""
+        if position in self._identity:
+            raise ValueError(f"position {position} is already held")
+        self._identity[position] = (epoch, seq)
+        self._count[(epoch, seq)] = self._count.get((epoch, seq), 0) + 1
+        heappush(self._lowest.setdefault(epoch, []), seq)
+
+    def sent(self, position: int) -> None:
+        """The reading at this position was published; doing it again changes nothing."""
+        epoch, seq = self._identity[position]
+        positions = self._sent.setdefault(epoch, {}).get(seq)
+        if positions is None:
+            self._sent[epoch][seq] = [position]
+            heappush(self._sent_heap.setdefault(epoch, []), seq)
+        elif position not in positions:
+            positions.append(position)
+
+    def lowest(self, epoch: int) -> int | None:
+        """The lowest seq still held of an epoch: what the contract calls `oldest`."""
+        heap = self._lowest.get(epoch, [])
+        while heap and (epoch, heap[0]) not in self._count:
+            heappop(heap)
+        return heap[0] if heap else None
+
+    def settle(self, receipt: Receipt) -> Settled:
+        """Forget what the receipt covers and say what that was."""
+        refused: dict[int, Rejection] = {}
+        unmatched: list[Rejection] = []
+        sent = self._sent.get(receipt.epoch, {})
+        for rejection in receipt.rejected:
+            if rejection.seq is None or rejection.seq not in sent:
+                unmatched.append(rejection)
+            else:
+                refused.setdefault(rejection.seq, rejection)
+        received: list[int] = []
+        rejected: list[tuple[int, Rejection]] = []
+        for seq in self._covered(receipt, sent, refused):
+            for position in self._forget(receipt.epoch, seq):
+                if seq in refused:
+                    rejected.append((position, refused[seq]))
+                else:
+                    received.append(position)
+        rejected.sort(key=lambda pair: pair[0])
+        return Settled(tuple(sorted(received)), tuple(rejected), tuple(unmatched))
+
+    def _covered(self, receipt: Receipt, sent: dict[int, list[int]], refused: Iterable[int]) -> set[int]:
+        found = set(refused)
+        heap = self._sent_heap.get(receipt.epoch, [])
+        while receipt.through is not None and heap and heap[0] <= receipt.through:
+            seq = heappop(heap)
+            if seq in sent:
+                found.add(seq)
+        for first, last in receipt.also:
+            if last - first + 1 <= len(sent):
+                found.update(seq for seq in range(first, last + 1) if seq in sent)
+            else:
+                found.update(seq for seq in sent if first <= seq <= last)
+        return found
+
+    def _forget(self, epoch: int, seq: int) -> list[int]:
+        positions = self._sent[epoch].pop(seq)
+        for position in positions:
+            del self._identity[position]
+        left = self._count[(epoch, seq)] - len(positions)
+        if left:
+            self._count[(epoch, seq)] = left
+        else:
+            del self._count[(epoch, seq)]
+        return positions
