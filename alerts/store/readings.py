@@ -1,0 +1,190 @@
+"""Readings into `scad.reading`: each content of an identity once, conflicts noted, roll-ups kept up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from alerts.store.connection import Connection, copy_batch
+from devices.readings import Reading
+from devices.times import to_datetime
+from streams.history import too_late
+
+MAIN_VALUE = {
+    "body-weight": "weight",
+    "blood-pressure": "systolic",
+    "glucose": "glucose",
+    "heart-rate": "heart_rate",
+    "oxygen-saturation": "spo2",
+    "temperature": "temperature",
+    "respiratory-rate": "respiratory_rate",
+    "inr": "inr",
+    "ketones": "ketones",
+}
+"""The number of a kind that a curve shows; kinds without one (strips, questionnaires) have none."""
+
+DIGEST_BYTES = 16  # 128 bits: no accidental equality among any number of readings
+
+_COLUMNS = """measured_at timestamptz, device text, epoch bigint, seq bigint, digest bytea, patient text,
+    kind text, value double precision, "values" jsonb, flags text[], context jsonb, marks text[],
+    offset_min smallint, too_late boolean, received_at timestamptz, stored_at timestamptz"""
+
+_NEW_IDENTITIES = """
+insert into scad.reading_identity (device, epoch, seq, digest, measured_at)
+select device, epoch, seq, digest, measured_at from pg_temp.reading_batch order by device, epoch, seq, digest
+on conflict do nothing
+returning device, epoch, seq, digest"""
+
+# The join is on the identities just inserted: they are this transaction's own, nobody else inserts the rows.
+_INSERT = """
+insert into scad.reading (measured_at, device, epoch, seq, digest, patient, kind, value, "values", flags,
+                          context, marks, offset_min, too_late, received_at, stored_at)
+select b.measured_at, b.device, b.epoch, b.seq, b.digest, b.patient, b.kind, b.value, b."values", b.flags,
+       b.context, b.marks, b.offset_min, b.too_late, b.received_at, b.stored_at
+  from pg_temp.reading_batch b
+  join unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bytea[]) as fresh(device, epoch, seq, digest)
+       using (device, epoch, seq, digest)
+on conflict do nothing"""
+
+# The bounds on measured_at let TimescaleDB leave out the chunks that cannot hold a copy.
+_EARLIEST_COPY = """
+update scad.reading r set received_at = b.received_at, too_late = b.too_late
+  from pg_temp.reading_batch b
+ where r.measured_at = b.measured_at
+   and (r.device, r.epoch, r.seq, r.digest) = (b.device, b.epoch, b.seq, b.digest)
+   and r.measured_at between %s and %s and b.received_at < r.received_at"""
+
+_CONFLICTS = """
+insert into scad.reading_conflict (device, epoch, seq, contents, first_at, last_at)
+select device, epoch, seq, count(*), %(now)s, %(now)s
+  from scad.reading_identity
+ where (device, epoch, seq) in
+       (select * from unnest(%(devices)s::text[], %(epochs)s::bigint[], %(seqs)s::bigint[]))
+ group by device, epoch, seq having count(*) > 1
+on conflict (device, epoch, seq) do update set contents = excluded.contents, last_at = excluded.last_at
+returning device, epoch, seq"""
+
+_RESOLVE = """
+update scad.quarantine q set state = 'resolved', resolved_at = %s
+  from pg_temp.reading_batch b
+ where q.state = 'replayed' and (q.device, q.epoch, q.seq) = (b.device, b.epoch, b.seq)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a batch. `conflicts`: identities of it that now have more than one content."""
+
+    inserted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+
+
+def content_digest(reading: Reading) -> bytes:
+    """Names the content of a reading, 16 bytes: what the device said, in canonical units.
+
+    Without `received_at`, `patient`, `marks` and `oldest`, which are the platform's or may differ between two
+    sendings of the same reading. 80 and 80.0 are the same number.
+    """
+    content = (
+        reading.kind,
+        reading.measured_at_ms,
+        reading.offset_min,
+        {name: _as_float(value) for name, value in reading.values.items()},
+        sorted(reading.flags),
+        reading.context,
+    )
+    encoded = msgspec.json.encode(content, order="deterministic")
+    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
+
+
+def _as_float(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_float(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def main_value(reading: Reading) -> float | None:
+    """The number of the reading that a curve shows, in the kind's canonical unit."""
+    value = reading.values.get(MAIN_VALUE.get(reading.kind, ""))
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def write_readings(conn: Connection, readings: Sequence[Reading], stored_at_ms: int) -> Stored:
+    """Store a batch; again, in any order and any other batching it changes nothing.
+
+    Of several copies the earliest `received_at` stays. Raises psycopg.DataError when the database refuses a
+    value (the caller bisects the batch).
+    """
+    batch = _unique(readings)
+    if not batch:
+        return Stored()
+    now = to_datetime(stored_at_ms)
+    with conn.transaction():
+        copy_batch(conn, "reading_batch", _COLUMNS, (_row(digest, r, now) for digest, r in batch))
+        fresh = conn.execute(_NEW_IDENTITIES).fetchall()
+        conflicts = 0
+        if fresh:
+            devices, epochs, seqs, digests = (list(column) for column in zip(*fresh, strict=True))
+            conn.execute(_INSERT, (devices, epochs, seqs, digests))
+            found = conn.execute(_CONFLICTS, {"now": now, "devices": devices, "epochs": epochs, "seqs": seqs})
+            conflicts = len(found.fetchall())
+            _refresh_daily(conn, batch, {tuple(row) for row in fresh})
+        if len(fresh) < len(batch):
+            instants = [reading.measured_at_ms for _, reading in batch]
+            conn.execute(_EARLIEST_COPY, (to_datetime(min(instants)), to_datetime(max(instants))))
+        conn.execute(_RESOLVE, (now,))
+    return Stored(len(fresh), len(readings) - len(fresh), conflicts)
+
+
+def _unique(readings: Sequence[Reading]) -> list[tuple[bytes, Reading]]:
+    """The batch with each content once: of copies the one received first."""
+    best: dict[tuple[str, int, int, bytes], Reading] = {}
+    for reading in readings:
+        digest = content_digest(reading)
+        key = (*reading.identity, digest)
+        known = best.get(key)
+        if known is None or reading.received_at_ms < known.received_at_ms:
+            best[key] = reading
+    return [(key[3], reading) for key, reading in best.items()]
+
+
+def _row(digest: bytes, reading: Reading, now: object) -> tuple[object, ...]:
+    return (
+        to_datetime(reading.measured_at_ms),
+        reading.device,
+        reading.epoch,
+        reading.seq,
+        digest,
+        reading.patient,
+        reading.kind,
+        main_value(reading),
+        Jsonb(reading.values),
+        list(reading.flags),
+        Jsonb(reading.context),
+        list(reading.marks),
+        reading.offset_min,
+        too_late(reading),
+        to_datetime(reading.received_at_ms),
+        now,
+    )
+
+
+def _refresh_daily(conn: Connection, batch: list[tuple[bytes, Reading]], fresh: set[Any]) -> None:
+    """Bring the roll-up of the days that got a new countable reading up to date."""
+    hour_ms = 3_600_000  # an hour belongs to one local day: whole hours suffice to name the days
+    touched = {
+        (reading.patient, reading.kind, reading.measured_at_ms // hour_ms * hour_ms)
+        for digest, reading in batch
+        if not reading.marks and (*reading.identity, digest) in fresh and main_value(reading) is not None
+    }
+    if touched:
+        patients, kinds, instants = zip(*sorted(touched), strict=True)
+        conn.execute(
+            "select scad.refresh_daily(%s, %s, %s)",
+            (list(patients), list(kinds), [to_datetime(instant) for instant in instants]),
+        )

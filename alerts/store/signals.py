@@ -1,0 +1,207 @@
+"""Alert signals into `scad.alert_event` and `scad.alert`.
+
+Delivery is at least once and, as a rule, in order of n for each patient. A signal that is known changes
+nothing. One that comes after its successors (a producer that retried) is stored, and its patient's alerts are
+folded anew from all their signals. A number that is known with other content means that the engine lost its
+state: it is never folded and is handed back to the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from alerts.folding import AlertRow, Consequence, apply_signal
+from alerts.store.connection import Connection
+from devices.times import format_instant, from_datetime, parse_instant, to_datetime
+from streams.signal import AlertSignal, StandingEpisode, encode_signal
+
+_LOCK_CURSORS = """
+insert into scad.signal_cursor (patient, last_n) select p, 0 from unnest(%s::text[]) as p
+on conflict do nothing"""
+
+_READ_CURSORS = """
+select patient, last_n from scad.signal_cursor where patient = any(%s) order by patient for update"""
+
+_MOVE_CURSORS = """
+update scad.signal_cursor c set last_n = m.n
+  from unnest(%s::text[], %s::bigint[]) as m(patient, n) where c.patient = m.patient"""
+
+_KNOWN = """
+select e.patient, e.n, e.body from scad.alert_event e
+  join unnest(%s::text[], %s::bigint[]) as asked(patient, n) on (e.patient, e.n) = (asked.patient, asked.n)"""
+
+_HISTORY = """
+select body, recorded_at from scad.alert_event where patient = %s and kind = 'signal' order by n"""
+
+_COLUMNS = (
+    "alert", "patient", "protocol", "protocol_version", "rule", "class", "severity", "peak_severity",
+    "condition", "opened_at", "last_at", "cleared_at", "reason", "late", "value", "limit_value", "unit",
+    "explanation", "evidence", "supersedes", "superseded_by", "first_n", "last_n", "raised_stored_at",
+    "changed_at", "state", "acknowledged_by", "acknowledged_at", "acknowledged_severity",
+)  # fmt: skip
+_RENAMED = {"class": "cls", "limit_value": "limit"}
+_INSTANTS = frozenset(
+    {"opened_at", "last_at", "cleared_at", "raised_stored_at", "changed_at", "acknowledged_at"}
+)
+
+_UPSERT = (
+    f"insert into scad.alert ({', '.join(_COLUMNS)}) values ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608
+    f" on conflict (alert) do update set {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS if c != 'alert')}"
+)
+
+_UUIDS = {"alert": "text", "supersedes": "text[]", "superseded_by": "text"}  # Python's side has them as text
+_SELECT = "select " + ", ".join(f"{c}::{_UUIDS[c]} as {c}" if c in _UUIDS else c for c in _COLUMNS)
+_LOAD = f"{_SELECT} from scad.alert where alert = any(%s::uuid[]) order by alert for update"
+_STANDING = (
+    f"{_SELECT} from scad.alert where reason is null and (%(p)s::text is null or patient = %(p)s)"
+    " order by patient, opened_at, protocol, rule, alert"
+)
+
+_APPEND = """
+insert into scad.alert_event (at, recorded_at, patient, alert, kind, n, event, actor, body)
+select at, %(now)s, patient, alert, kind, n, event, 'engine', body
+  from unnest(%(at)s::timestamptz[], %(patient)s::text[], %(alert)s::uuid[], %(kind)s::text[],
+              %(n)s::bigint[], %(event)s::text[], %(body)s::jsonb[])
+       with ordinality as e(at, patient, alert, kind, n, event, body, place)
+ order by place"""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What became of a batch of signals.
+
+    `gaps` counts numbers that were skipped over (they may still come); `conflicts` are signals whose number
+    was already used with other content: not stored.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    conflicts: tuple[AlertSignal, ...] = ()
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """A batch after the comparison with what is stored: in order of patient and n."""
+
+    news: list[AlertSignal] = field(default_factory=list)
+    stragglers: list[AlertSignal] = field(default_factory=list)
+    duplicates: int = 0
+    gaps: int = 0
+    conflicts: list[AlertSignal] = field(default_factory=list)
+
+
+def write_signals(conn: Connection, signals: Sequence[AlertSignal], stored_at_ms: int) -> Folded:
+    """Fold a batch; the feed is notified at the commit when anything is new.
+
+    Raises psycopg.DataError for a signal that the database refuses, ValueError for one whose time cannot be
+    read (the caller bisects the batch).
+    """
+    if not signals:
+        return Folded()
+    with conn.transaction():
+        cursors = _lock(conn, sorted({signal.patient for signal in signals}))
+        sorted_ = _sort(conn, signals, cursors)
+        fresh = sorted_.news + sorted_.stragglers
+        if fresh:
+            disordered = {signal.patient for signal in sorted_.stragglers}
+            rows = _load(conn, _named(fresh))
+            consequences = [
+                consequence
+                for signal in sorted_.news
+                if signal.patient not in disordered
+                for consequence in apply_signal(rows, signal, stored_at_ms)
+            ]
+            for patient in sorted(disordered):
+                _refold(conn, rows, patient, [s for s in fresh if s.patient == patient], stored_at_ms)
+            _save(conn, rows.values())
+            last = {signal.patient: signal.n for signal in sorted_.news}
+            conn.execute(_MOVE_CURSORS, (list(last), list(last.values())))
+            _append(conn, fresh, consequences, stored_at_ms)
+    return Folded(len(fresh), sorted_.duplicates, sorted_.gaps, tuple(sorted_.conflicts))
+
+
+def standing_episodes(conn: Connection, patient: str | None = None) -> list[StandingEpisode]:
+    """The episodes that stand, as `streams.signal.fold` would have them; instants in UTC.
+
+    Sorted by patient, start, protocol and rule.
+    """
+    with conn.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_LOAD, (alerts,))
+        return {row.alert: row for row in map(_from_record, cursor)}
+
+
+def _from_record(record: dict[str, Any]) -> AlertRow:
+    given = {
+        _RENAMED.get(column, column): from_datetime(record[column])
+        if column in _INSTANTS and record[column] is not None
+        else record[column]
+        for column in _COLUMNS
+    }
+    return msgspec.convert(given, AlertRow)
+
+
+def _to_record(row: AlertRow) -> tuple[object, ...]:
+    record: dict[str, object] = msgspec.structs.asdict(row)
+    record["explanation"] = Jsonb(row.explanation)
+    record["evidence"] = Jsonb(msgspec.to_builtins(row.evidence))
+    record["supersedes"] = list(row.supersedes)
+    for name in _INSTANTS:
+        instant = getattr(row, name)
+        record[name] = None if instant is None else to_datetime(instant)
+    return tuple(record[_RENAMED.get(column, column)] for column in _COLUMNS)
+
+
+def _save(conn: Connection, rows: Iterable[AlertRow]) -> None:
+    with conn.cursor() as cursor:
+        cursor.executemany(_UPSERT, [_to_record(row) for row in rows])
+
+
+def _refold(
+    conn: Connection, rows: dict[str, AlertRow], patient: str, fresh: list[AlertSignal], stored_at_ms: int
+) -> None:
+    """Fold all alerts of a patient anew, because some of the `fresh` signals came after their successors.
+
+    What people acknowledged stays. No consequences are reported: those that were stay in the events.
+    """
+    history = [(signal, stored_at_ms) for signal in fresh]
+    for body, recorded_at in conn.execute(_HISTORY, (patient,)).fetchall():
+        history.append((msgspec.convert(body, AlertSignal), from_datetime(recorded_at)))
+    history.sort(key=lambda entry: entry[0].n)
+    before = _load(conn, sorted({signal.alert for signal, _ in history}))
+    anew: dict[str, AlertRow] = {}
+    for signal, known_at_ms in history:
+        apply_signal(anew, signal, known_at_ms, before)
+    rows.update(anew)
+
+
+def _append(
+    conn: Connection, signals: Sequence[AlertSignal], consequences: Sequence[Consequence], stored_at_ms: int
+) -> None:
+    """Write the events, in one statement, as the transaction's last work (0003_alerts.sql says why)."""
+    now = to_datetime(stored_at_ms)
+    entries: list[tuple[Any, ...]] = [
+        (
+            to_datetime(parse_instant(signal.at)[0]),
+            signal.patient,
+            signal.alert,
+            "signal",
+            signal.n,
+            signal.state,
+            encode_signal(signal).decode(),
+        )
+        for signal in signals
+    ]
+    entries += [
+        (now, c.patient, c.alert, "action", None, c.event, msgspec.json.encode(c.body).decode())
+        for c in consequences
+    ]
+    names = ("at", "patient", "alert", "kind", "n", "event", "body")
+    columns = dict(zip(names, map(list, zip(*entries, strict=True)), strict=True))
+    conn.execute(_APPEND, {"now": now, **columns})
