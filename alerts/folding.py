@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from devices.times import parse_instant
-from streams.signal import SEVERITY_RANK, AlertSignal, Evidence, Severity
+from streams.signal import SEVERITY_RANK, AlertClass, AlertSignal, Evidence, Severity
 
 PAST_MS = 3_600_000
 """An episode that had ended this long before the platform knew of it is history and never latched. An hour is
@@ -27,7 +27,7 @@ class AlertRow(msgspec.Struct, kw_only=True):
     protocol: str
     protocol_version: str
     rule: str
-    cls: str
+    cls: AlertClass
     severity: Severity
     peak_severity: Severity
     condition: str

@@ -133,6 +133,75 @@ def standing_episodes(conn: Connection, patient: str | None = None) -> list[Stan
     Sorted by patient, start, protocol and rule.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_STANDING, {"p": patient})
+        rows = [_from_record(record) for record in cursor]
+    return [
+        StandingEpisode(
+            alert=row.alert,
+            patient=row.patient,
+            protocol=row.protocol,
+            rule=row.rule,
+            cls=row.cls,
+            severity=row.severity,
+            start=format_instant(row.opened_at),
+            last=format_instant(row.last_at),
+            end=None if row.cleared_at is None else format_instant(row.cleared_at),
+        )
+        for row in rows
+    ]
+
+
+def _lock(conn: Connection, patients: list[str]) -> dict[str, int]:
+    """The last folded n of each patient; their rows stay locked to the end of the transaction."""
+    conn.execute(_LOCK_CURSORS, (patients,))
+    return {str(patient): int(n) for patient, n in conn.execute(_READ_CURSORS, (patients,)).fetchall()}
+
+
+def _sort(conn: Connection, signals: Sequence[AlertSignal], cursors: dict[str, int]) -> _Sorted:
+    """Compare a batch with what is stored; `cursors` moves on."""
+    result = _Sorted()
+    by_number: dict[tuple[str, int], AlertSignal] = {}
+    for signal in signals:
+        first = by_number.setdefault((signal.patient, signal.n), signal)
+        if first is signal:
+            continue
+        if first == signal:
+            result.duplicates += 1
+        else:
+            result.conflicts.append(signal)
+    known = _known(conn, [key for key in by_number if key[1] <= cursors[key[0]]])
+    for (patient, n), signal in sorted(by_number.items(), key=lambda item: item[0]):
+        if n > cursors[patient]:
+            result.gaps += n - cursors[patient] - 1
+            cursors[patient] = n
+            result.news.append(signal)
+        elif (patient, n) not in known:
+            result.stragglers.append(signal)
+        elif known[patient, n] == signal:
+            result.duplicates += 1
+        else:
+            result.conflicts.append(signal)
+    return result
+
+
+def _known(conn: Connection, keys: list[tuple[str, int]]) -> dict[tuple[str, int], AlertSignal]:
+    if not keys:
+        return {}
+    rows = conn.execute(_KNOWN, ([patient for patient, _ in keys], [n for _, n in keys])).fetchall()
+    return {(str(patient), int(n)): msgspec.convert(body, AlertSignal) for patient, n, body in rows}
+
+
+def _named(signals: Iterable[AlertSignal]) -> list[str]:
+    """Every alert that the signals are about or replace."""
+    names: set[str] = set()
+    for signal in signals:
+        names.add(signal.alert)
+        names.update(() if signal.supersedes is msgspec.UNSET else signal.supersedes)
+    return sorted(names)
+
+
+def _load(conn: Connection, alerts: list[str]) -> dict[str, AlertRow]:
+    with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(_LOAD, (alerts,))
         return {row.alert: row for row in map(_from_record, cursor)}
 
