@@ -1,0 +1,176 @@
+"""The real services of a test run, started when the first test asks for one and stopped at the end.
+
+A test names what it needs as an argument:
+
+    mosquitto      the broker, one for the run; add_account(user, password) makes a device's account
+    postgres       the database server, one for the run: create_database(), make_template(), drop_database()
+    database       address of an empty database of this test's own (extension there, schema not)
+    kafka          real Apache Kafka, one node, one for the run
+    fresh_kafka    the same broker with every topic deleted, and with them the groups' offsets: topic names
+                   are fixed by contract, so tests cannot have their own (another broker would take 3 s)
+    start_kafka    start_kafka(nodes=3): a cluster of this test's own, to be killed and paused
+    tansu          the embedded Kafka-protocol broker, new for each test (60 ms)
+    chromium, promtool, docker_compose    paths of programs
+    service_folder a folder of this test's own that the user nobody can reach (tmp_path is closed to it)
+
+A missing service skips the test with the reason, and fails it with SCAD_REQUIRE_SERVICES=1 (CI). Tests that
+use one are marked `services` (chromium: `browser`): `pytest -m "not services"` runs the pure ones.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from scad.services import (
+    Kafka,
+    MissingServiceError,
+    Mosquitto,
+    Postgres,
+    Tansu,
+    chromium_program,
+    compose_program,
+    promtool_program,
+)
+from scad.services.debian import run
+
+REQUIRE_VARIABLE = "SCAD_REQUIRE_SERVICES"
+SERVICE_FIXTURES = {
+    *("mosquitto", "postgres", "database", "kafka", "fresh_kafka", "start_kafka", "tansu"),
+    *("promtool", "docker_compose"),
+}
+
+T = TypeVar("T")
+
+used: dict[str, str] = {}
+"""What the closing line names: service to version."""
+
+
+def obtain(make: Callable[[], T]) -> T:
+    """What `make` returns; where the service is missing, skip with the reason, or fail where required."""
+    try:
+        return make()
+    except MissingServiceError as missing:
+        if os.environ.get(REQUIRE_VARIABLE) == "1":
+            pytest.fail(f"{missing} ({REQUIRE_VARIABLE}=1)", pytrace=False)
+        pytest.skip(str(missing))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if names & SERVICE_FIXTURES:
+            item.add_marker("services")
+        if "chromium" in names:
+            item.add_marker("browser")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The line that says which real services this run used."""
+    named = "; ".join(f"{name} {version}" for name, version in sorted(used.items()))
+    terminalreporter.write_line(f"real services used: {named or 'none'}")
+
+
+def open_folder(parent: Path | None = None) -> Path:
+    """A new folder that the user nobody can reach: PostgreSQL runs as nobody when the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="scad-test-", dir=parent))
+    folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def services_folder() -> Iterator[Path]:
+    folder = open_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def service_folder(services_folder: Path) -> Iterator[Path]:
+    folder = open_folder(services_folder)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mosquitto(services_folder: Path) -> Iterator[Mosquitto]:
+    with obtain(Mosquitto(services_folder / "mosquitto").start) as broker:
+        used["mosquitto"] = broker.version
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres(services_folder: Path) -> Iterator[Postgres]:
+    with obtain(Postgres(services_folder / "postgres").start) as server:
+        used["PostgreSQL"] = server.version
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    address = postgres.create_database()
+    yield address
+    postgres.drop_database(address)
+
+
+@pytest.fixture(scope="session")
+def kafka(services_folder: Path) -> Iterator[Kafka]:
+    with obtain(Kafka(services_folder / "kafka").start) as broker:
+        used["Apache Kafka"] = broker.version
+        yield broker
+
+
+@pytest.fixture
+def fresh_kafka(kafka: Kafka) -> Kafka:
+    kafka.delete_topics()
+    return kafka
+
+
+@pytest.fixture
+def start_kafka(service_folder: Path) -> Iterator[Callable[[int], Kafka]]:
+    started: list[Kafka] = []
+
+    def start(nodes: int = 1) -> Kafka:
+        cluster = Kafka(service_folder / f"kafka-{len(started)}", nodes)
+        started.append(cluster)
+        obtain(cluster.start)
+        used["Apache Kafka"] = cluster.version
+        return cluster
+
+    yield start
+    for cluster in started:
+        cluster.stop()
+
+
+@pytest.fixture
+def tansu(service_folder: Path) -> Iterator[Tansu]:
+    with obtain(Tansu(service_folder / "tansu").start) as broker:
+        used["tansu"] = broker.version
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    program = obtain(chromium_program)
+    used["Chromium"] = run([program, "--version"], "reinstall chromium").split()[1]
+    return program
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    program = obtain(promtool_program)
+    used["promtool"] = run([program, "--version"], "reinstall prometheus").split()[2]
+    return program
+
+
+@pytest.fixture(scope="session")
+def docker_compose() -> Path:
+    program = obtain(compose_program)
+    used["docker-compose"] = run([program, "version", "--short"], "reinstall docker-compose").strip()
+    return program
