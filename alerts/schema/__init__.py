@@ -35,6 +35,8 @@ _OFFERS: dict[Edition, frozenset[str]] = {
     "community": frozenset({"timescaledb", "community"}),
 }
 
+_EXTENSION_VERSION: LiteralString = "select extversion from pg_extension where extname = 'timescaledb'"
+
 LOCK_KEY = 0x5CAD_0001  # advisory lock of the applier; any number that nobody else in this database uses
 
 
@@ -106,35 +108,40 @@ def load_migrations() -> tuple[Migration, ...]:
 def detect_edition(conn: Connection) -> tuple[Edition, str]:
     """Which edition serves this database, with its version; creates the extension where it is installed.
 
-    TimescaleDB counts only when it is preloaded. Raises SchemaError when it is, but this role may not create
-    the extension.
+    TimescaleDB counts only when the server preloads it. Raises SchemaError when it does, but this role may
+    not create the extension.
     """
     server = f"PostgreSQL {conn.info.parameter_status('server_version')}"
-    preloaded = str(_one(conn, "show shared_preload_libraries"))
-    if "timescaledb" not in preloaded:
-        return "plain", server
-    try:
-        conn.execute("create extension if not exists timescaledb")
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise SchemaError(
-            "TimescaleDB is installed, but this role may not create the extension; "
-            f"let a superuser run: create extension timescaledb ({error})"
-        ) from None
-    license_ = str(_one(conn, "show timescaledb.license"))
-    version = _one(conn, "select extversion from pg_extension where extname = 'timescaledb'")
+    version = _one(conn, _EXTENSION_VERSION)
+    if version is None:
+        # A parameter of the loader; shared_preload_libraries itself is shown to superusers only.
+        if _one(conn, "select current_setting('timescaledb.disable_load', true)") is None:
+            return "plain", server
+        try:
+            conn.execute("create extension timescaledb")
+        except psycopg.errors.InsufficientPrivilege:
+            raise SchemaError(
+                "TimescaleDB is installed, but this role may not create the extension; "
+                f"let a superuser run in database {conn.info.dbname}: create extension timescaledb"
+            ) from None
+        version = _one(conn, _EXTENSION_VERSION)
+    license_ = _one(conn, "select current_setting('timescaledb.license', true)")
     return ("community" if license_ == "timescale" else "apache"), f"TimescaleDB {version} on {server}"
 
 
-def apply_schema(conn: Connection, migrations: tuple[Migration, ...] | None = None) -> tuple[str, ...]:
+def apply_schema(
+    conn: Connection, migrations: tuple[Migration, ...] | None = None, edition: Edition | None = None
+) -> tuple[str, ...]:
     """Bring the database up to date; returns the names of the files applied now (none: it was).
 
-    `conn` must be in autocommit mode. Two appliers at once wait for each other. Raises SchemaError, and
-    psycopg.Error when a file fails, which leaves the files before it applied.
+    `conn` must be in autocommit mode. Two appliers at once wait for each other. `edition` spares the look at
+    the server: "plain" leaves an installed TimescaleDB unused. Raises SchemaError, and psycopg.Error when a
+    file fails, which leaves the files before it applied.
     """
     migrations = load_migrations() if migrations is None else migrations
     conn.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
     try:
-        edition, _ = detect_edition(conn)
+        edition = edition or detect_edition(conn)[0]
         conn.execute("create schema if not exists scad")
         conn.execute(
             "create table if not exists scad.migration (name text primary key, checksum text not null,"
