@@ -1,0 +1,293 @@
+"""Kafka: topics, producers and consumers, and what tansu needs to be treated with.
+
+Guarantees that others lean on:
+- `produce` returns when every record is on all in-sync replicas (acks=all), however long a broker is away.
+- A real Kafka gets an idempotent producer, so that a retry neither doubles nor reorders. tansu does not
+  have one that aiokafka can use; there a retry may double, which everything after it must bear anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.structs import RecordMetadata
+
+from scad.settings import Settings
+from streams import topics
+
+log = structlog.get_logger()
+
+WORKER_GROUP = "scad-worker"  # Faust's application id: consumer group and prefix of the changelogs
+PATIENTS_TABLE = "patients"
+DEVICES_TABLE = "devices"
+PATIENTS_CHANGELOG = f"{WORKER_GROUP}-{PATIENTS_TABLE}-changelog"
+DEVICES_CHANGELOG = f"{WORKER_GROUP}-{DEVICES_TABLE}-changelog"
+
+DAY_MS = 86_400_000
+TELEMETRY_KEPT_MS = 7 * DAY_MS  # the raw truth outlives a long weekend's outage of everything behind it
+READINGS_KEPT_MS = 7 * DAY_MS
+QUARANTINE_KEPT_MS = 56 * DAY_MS  # a mended cause is replayed weeks later
+ALERTS_KEPT_MS = 56 * DAY_MS
+PASSING_KEPT_MS = DAY_MS  # receipts and states: worthless once newer ones exist
+
+MAX_RECORD_BYTES = 4 * 1024 * 1024
+"""Largest record of any topic. A device's payload is at most 256 KiB; a patient's state holds at most the
+histories of 35 days, some hundreds of kB where a rhythm monitor is worn."""
+BATCH_BYTES = 131_072
+"""Records that wait together for one request: 500 readings of some 250 B."""
+TANSU_BATCH_BYTES = 1
+"""tansu reports a partition's end from the first record of the last batch: one record a batch mends that."""
+FETCH_WAIT_MS = 50
+"""Long poll. aiokafka asks again only after the answer, so a partition that has just been emptied waits
+this long for its turn; 50 ms costs some 20 idle requests a second."""
+TANSU_FETCH_WAIT_MS = 20  # tansu does not wake a long poll
+TANSU_SESSION_MS = 6_000  # tansu holds each group join for half of it
+SESSION_MS = 10_000
+HEARTBEAT_MS = 1_000
+RETRY_SECONDS = 0.5  # between two attempts on a broker that is away
+REQUEST_TIMEOUT_MS = 15_000
+"""One request. Above any session timeout in use, below what a person waits for."""
+
+
+class KafkaSetupError(RuntimeError):
+    """The topics on the broker are not what the settings ask for; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """What a topic must be; `config` in Kafka's own names."""
+
+    name: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+class Record(NamedTuple):
+    """One record to be produced. Without a partition the key decides, as it does for every producer here."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+
+
+def _deleted_after(name: str, kept_ms: int) -> TopicSpec:
+    config = {"cleanup.policy": "delete", "retention.ms": str(kept_ms)}
+    return TopicSpec(name, {**config, "max.message.bytes": str(MAX_RECORD_BYTES)})
+
+
+def _compacted(name: str) -> TopicSpec:
+    # Rolled hourly and cleaned when a third is old: recovery reads few records for each key.
+    return TopicSpec(
+        name,
+        {
+            "cleanup.policy": "compact",
+            "segment.ms": "3600000",
+            "min.cleanable.dirty.ratio": "0.3",
+            "max.message.bytes": str(MAX_RECORD_BYTES),
+        },
+    )
+
+
+SPECS: tuple[TopicSpec, ...] = (
+    _deleted_after(topics.TELEMETRY, TELEMETRY_KEPT_MS),
+    _deleted_after(topics.READINGS, READINGS_KEPT_MS),
+    _deleted_after(topics.QUARANTINE, QUARANTINE_KEPT_MS),
+    _deleted_after(topics.ALERTS, ALERTS_KEPT_MS),
+    _deleted_after(topics.RECEIPTS, PASSING_KEPT_MS),
+    _deleted_after(topics.STATUS, PASSING_KEPT_MS),
+    _compacted(topics.ASSIGNMENTS),
+    _compacted(topics.CARE_PLANS),
+    _compacted(PATIENTS_CHANGELOG),
+    _compacted(DEVICES_CHANGELOG),
+)
+
+
+async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] = SPECS) -> None:
+    """Create the topics that are missing; waits for a broker that is away.
+
+    All have the same number of partitions, because readings, care plans and changelogs of a patient must
+    meet on one worker. Raises KafkaSetupError when a topic exists with another number.
+    """
+    while True:
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=settings.kafka, client_id="scad-topics", request_timeout_ms=REQUEST_TIMEOUT_MS
+        )
+        try:
+            await admin.start()
+            await _create_missing(admin, settings, specs)
+            return
+        except KafkaConnectionError:
+            log.info("kafka.waiting", servers=settings.kafka)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
+        finally:
+            await admin.close()
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _create_missing(admin: AIOKafkaAdminClient, settings: Settings, specs: Sequence[TopicSpec]) -> None:
+    there = set(await admin.list_topics())
+    missing = [spec for spec in specs if spec.name not in there]
+    if missing:
+        config = {"min.insync.replicas": "2"} if settings.replication >= 3 else {}
+        response = await admin.create_topics(
+            [
+                NewTopic(
+                    spec.name,
+                    settings.partitions,
+                    settings.replication,
+                    topic_configs={**spec.config, **config},
+                )
+                for spec in missing
+            ]
+        )
+        for name, code, *detail in response.topic_errors:
+            if code and code != TopicAlreadyExistsError.errno:
+                error = for_code(code)(f"topic {name}: {detail[0] if detail else ''}")
+                if getattr(error, "retriable", False):
+                    raise error
+                raise KafkaSetupError(f"{settings.kafka} refused topic {name}: {error}") from error
+        log.info("kafka.topics_created", topics=[spec.name for spec in missing])
+    for topic in await admin.describe_topics([spec.name for spec in specs if spec.name in there]):
+        count = len(topic["partitions"])
+        if topic["error_code"] == 0 and count != settings.partitions:
+            raise KafkaSetupError(
+                f"topic {topic['topic']} has {count} partitions and SCAD_PARTITIONS is "
+                f"{settings.partitions}: set it to what exists; another number needs new topics and a replay"
+            )
+
+
+async def make_producer(settings: Settings, client_id: str) -> AIOKafkaProducer:
+    """A started producer with acks=all; waits for a broker that is away."""
+    while True:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka,
+            client_id=client_id,
+            acks="all",
+            enable_idempotence=not settings.kafka_embedded,
+            max_batch_size=TANSU_BATCH_BYTES if settings.kafka_embedded else BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await producer.start()
+            return producer
+        except KafkaError as error:
+            await producer.stop()
+            log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+def make_consumer(
+    settings: Settings,
+    *names: str,
+    client_id: str,
+    group_id: str | None = None,
+    group_instance_id: str | None = None,
+    max_poll_records: int = 2_000,
+) -> AIOKafkaConsumer:
+    """A consumer that is not started yet; offsets are committed by hand, missing ones mean the beginning.
+
+    `max_poll_records` bounds what one call of getmany can bring.
+    """
+    return AIOKafkaConsumer(
+        *names,
+        bootstrap_servers=settings.kafka,
+        client_id=client_id,
+        group_id=group_id,
+        group_instance_id=None if settings.kafka_embedded else group_instance_id,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_poll_records=max_poll_records,
+        fetch_max_wait_ms=TANSU_FETCH_WAIT_MS if settings.kafka_embedded else FETCH_WAIT_MS,
+        session_timeout_ms=TANSU_SESSION_MS if settings.kafka_embedded else SESSION_MS,
+        rebalance_timeout_ms=TANSU_SESSION_MS if settings.kafka_embedded else SESSION_MS,
+        heartbeat_interval_ms=HEARTBEAT_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+
+
+async def started(consumer: AIOKafkaConsumer, settings: Settings) -> AIOKafkaConsumer:
+    """Start a consumer; waits for a broker that is away."""
+    while True:
+        try:
+            await consumer.start()
+            return consumer
+        except KafkaError as error:
+            log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def produce(producer: AIOKafkaProducer, records: Sequence[Record]) -> list[RecordMetadata]:
+    """Send records in their order; return their metadata once all in-sync replicas have them.
+
+    A broker that is away is waited for. Raises KafkaError for what waiting does not mend: a record too
+    large, a producer that was fenced.
+    """
+    done: list[RecordMetadata | None] = [None] * len(records)
+    waiting = list(range(len(records)))
+    while waiting:
+        futures: list[tuple[int, asyncio.Future[RecordMetadata]]] = []
+        failed: list[int] = []
+        for index in waiting:
+            try:
+                futures.append((index, await _send(producer, records[index])))
+            except KafkaError as error:
+                _raise_if_final(error)
+                failed.append(index)
+        results = await asyncio.gather(*(future for _, future in futures), return_exceptions=True)
+        for (index, _), result in zip(futures, results, strict=True):
+            if isinstance(result, BaseException):
+                _raise_if_final(result)
+                failed.append(index)
+            else:
+                done[index] = result
+        waiting = sorted(failed)
+        if waiting:
+            log.warning("kafka.produce_retried", records=len(waiting), topic=records[waiting[0]].topic)
+            await asyncio.sleep(RETRY_SECONDS)
+    return cast(list[RecordMetadata], done)
+
+
+async def _send(producer: AIOKafkaProducer, record: Record) -> asyncio.Future[RecordMetadata]:
+    future: asyncio.Future[RecordMetadata] = await producer.send(
+        record.topic,
+        value=record.value,
+        key=record.key,
+        partition=record.partition,
+        headers=list(record.headers),
+    )
+    return future
+
+
+def _raise_if_final(error: BaseException) -> None:
+    if not (isinstance(error, KafkaError) and error.retriable):
+        raise error
+
+
+def header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> str | None:
+    """The first header of that name as text, None when it is absent or not UTF-8."""
+    for key, value in headers or ():
+        if key == name:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def consumer_timings(settings: Settings) -> dict[str, Any]:
+    """What Faust's own consumer needs to know of the same timings, in seconds and milliseconds."""
+    session_ms = TANSU_SESSION_MS if settings.kafka_embedded else SESSION_MS
+    wait_ms = TANSU_FETCH_WAIT_MS if settings.kafka_embedded else FETCH_WAIT_MS
+    return {"session_seconds": session_ms / 1000, "fetch_wait_ms": wait_ms}
