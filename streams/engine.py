@@ -1,0 +1,464 @@
+"""The engine: readings, care plans and ticks in, alert signals out. Pure: no clock, no I/O.
+
+For a given set of readings and plans and a given latest instant, the standing episodes are the same
+whatever the order, delay, repetition and batching in which they came. A reading in order advances the
+rules it concerns. One out of order goes back to the checkpoint before it and advances again until the
+states are what they were; the signals are the difference between the episodes before and after.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from devices.readings import Reading
+from streams.difference import Emitter, difference, from_silence
+from streams.episodes import Episode, Instant, RuleState, judge
+from streams.history import HORIZON_MS, SLACK_MS, History, Key, Observation, observe, too_late
+from streams.plans import CarePlan
+from streams.program import Program, lanes_of
+from streams.protocols.model import Library
+from streams.rolling import Moment
+from streams.signal import AlertSignal, StandingEpisode
+from streams.silence import next_change_ms, overdue_stretches, silences
+from streams.state import (
+    FORMAT,
+    NOTHING_BEFORE,
+    Checkpoint,
+    Lane,
+    PatientState,
+    Stored,
+    StoredLane,
+    pack,
+    unpack,
+)
+from streams.timeline import RuleKey, Timeline, compile_plan, default_timeline
+
+CHECKPOINT_EVERY = 48
+"""Observations between two checkpoints of a lane. A late reading re-evaluates half of that on average before
+it reaches one, and then until the states agree again; 48 is a fortnight of daily weight with pressure, or
+four hours of continuous glucose."""
+
+RETENTION_MS = HORIZON_MS + SLACK_MS
+
+
+class Engine:
+    """Evaluates any number of patients against a library of protocols.
+
+    `defaults` names the protocols of a patient without a care plan (`scad replay --protocol`); live it is
+    empty: who has no plan is not watched, and the readings wait in the history. `retention_ms` None keeps
+    histories whole, for files whose lines are in no order at all.
+    """
+
+    def __init__(
+        self, library: Library, defaults: Sequence[str] = (), retention_ms: int | None = RETENTION_MS
+    ) -> None:
+        self.library = library
+        self.retention_ms = retention_ms
+        self._default = default_timeline(library, tuple(defaults))
+        self._lane_of = lanes_of(library)
+        self._programs: dict[tuple[int, str], Program] = {}
+        self._moment = Moment()
+
+    def new_state(self, patient: str) -> PatientState:
+        return PatientState(patient, self._default)
+
+    def apply(
+        self,
+        state: PatientState,
+        readings: Iterable[Reading] = (),
+        plans: Iterable[CarePlan] = (),
+        tick_ms: int | None = None,
+    ) -> list[AlertSignal]:
+        """Take in what arrived and return the signals that follow, in order, numbered.
+
+        Raises timeline.PlanError for a plan that cannot be used; the state is then unchanged by it.
+        """
+        out = Emitter(state, self.library)
+        for plan in plans:
+            self._set_plan(state, plan, out)
+        arrived: dict[str, list[Observation]] = {}
+        for reading in readings:
+            state.clock_ms = max(state.clock_ms, reading.received_at_ms)
+            if too_late(reading):
+                state.too_late += 1
+                continue
+            o = observe(reading)
+            arrived.setdefault(self._lane_of.get(o.kind, "other"), []).append(o)
+        for name, observations in arrived.items():
+            self._take(state, name, observations, out)
+        if tick_ms is not None:
+            state.clock_ms = max(state.clock_ms, tick_ms)
+        for name in state.lanes:
+            self._cross(state, name, out)
+        if state.deadline_ms is not None and state.clock_ms >= state.deadline_ms:
+            self._silences(state, out)
+        if self.retention_ms is not None:
+            self._forget(state, state.clock_ms - self.retention_ms)
+        return out.signals
+
+    def next_deadline_ms(self, state: PatientState) -> int | None:
+        """The instant from which a tick can change something, or None."""
+        changes = [state.deadline_ms] if state.deadline_ms is not None else []
+        starts = state.timeline.starts
+        ahead = bisect_left(starts, state.clock_ms + 1)
+        if ahead < len(starts):
+            changes.append(starts[ahead])
+        return min(changes) if changes else None
+
+    def standing(self, state: PatientState) -> list[StandingEpisode]:
+        """The episodes that stand within the history kept, sorted by start, protocol and rule."""
+        episodes = [e for lane in state.lanes.values() for _, e in lane.closed]
+        episodes += [s.open for lane in state.lanes.values() for s in lane.states if s.open is not None]
+        episodes += [e for found in state.silences.values() for e in found]
+        emitter = Emitter(state, self.library)
+        return sorted((emitter.standing(e) for e in episodes), key=lambda s: (s.start, s.protocol, s.rule))
+
+    # ── readings ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _program(self, timeline: Timeline, lane: str) -> Program:
+        key = (id(timeline), lane)
+        program = self._programs.get(key)
+        if program is None or program.timeline is not timeline:
+            if len(self._programs) > 4096:  # programs are small and quickly made; plans come and go
+                self._programs.clear()
+            program = self._programs[key] = Program(timeline, lane, self._lane_of)
+        return program
+
+    def _lane(self, state: PatientState, name: str) -> Lane:
+        lane = state.lanes.get(name)
+        if lane is None:
+            program = self._program(state.timeline, name)
+            lane = state.lanes[name] = Lane(Checkpoint(NOTHING_BEFORE, program.initial(), -1), History())
+        return lane
+
+    def _take(self, state: PatientState, name: str, arrived: list[Observation], out: Emitter) -> None:
+        """Put observations in their places and evaluate: forwards when all are in order, else from before the
+        earliest change."""
+        lane = self._lane(state, name)
+        program = self._program(state.timeline, name)
+        arrived.sort(key=lambda o: o.key)
+        first: Key | None = None
+        last: Key = NOTHING_BEFORE
+        late = False
+        for o in arrived:
+            if o.key <= lane.base.key:
+                # It was in time by the clock of the bridge, but the history it belongs to is gone: a backlog
+                # of more than SLACK_MS, or a replay from quarantine after the horizon.
+                state.too_late += 1
+                continue
+            in_order = (not lane.history.keys or o.key > lane.history.keys[-1]) and (
+                state.timeline.index_at(o.at_ms) >= lane.version
+            )
+            changed = lane.history.insert(o)
+            if changed is None:
+                state.duplicates += 1
+                continue
+            self._note_time(state, o, out)
+            if in_order and changed == o.key and first is None:
+                self._advance(state, lane, program, o, out)
+                continue
+            first = changed if first is None else min(first, changed)
+            last = max(last, o.key)
+            late = late or o.late
+        if first is not None:
+            self._rewind(state, lane, program, first, last, out, late)
+
+    def _advance(
+        self, state: PatientState, lane: Lane, program: Program, o: Observation, out: Emitter | None
+    ) -> None:
+        """Evaluate one observation that comes after all that the lane has seen. Without `out` nobody is told."""
+        index = state.timeline.index_at(o.at_ms)
+        if index != lane.version:
+            self._enter(state, lane, program, index, out)
+        watchers = program.by_kind.get(o.kind)
+        if watchers:
+            moment = self._moment
+            version = state.timeline.versions[index] if index >= 0 else None
+            if version is not None:
+                moment.day, moment.minute = version.local(o.at_ms, o.offset_min)
+                moment.personal = version.personal
+            else:
+                local_ms = o.at_ms + o.offset_min * 60_000
+                moment.day, moment.minute = local_ms // 86_400_000, local_ms % 86_400_000 // 60_000
+            moment.conflicts = lane.history.conflicts
+            moment.open_rules = lane.open_rules
+            states = lane.states
+            levels_of = program.levels[index + 1]
+            for position, rule, statistic in watchers:
+                before = states[position]
+                stat, measure = statistic.add(before.stat, o, moment)
+                levels = levels_of[position]
+                if measure is None or levels is None:
+                    if stat is not before.stat:
+                        states[position] = RuleState(stat, before.runs, before.clear_since_ms, before.open)
+                    continue
+                states[position], changed = judge(rule, levels, before, stat, o, measure)
+                if changed is not None:
+                    self._changed(lane, o.key, before.open, changed, out)
+        lane.since_checkpoint += 1
+        if lane.since_checkpoint >= CHECKPOINT_EVERY:
+            lane.checkpoints.append(Checkpoint(o.key, tuple(lane.states), lane.version))
+            lane.since_checkpoint = 0
+
+    def _changed(
+        self, lane: Lane, key: Key, before: Episode | None, changed: Episode, out: Emitter | None
+    ) -> None:
+        if changed.end is not None:
+            lane.closed.append((key, changed))
+            lane.open_rules -= {changed.key}
+        elif before is None:
+            lane.open_rules |= {changed.key}
+        if out is None:
+            return
+        if changed.end is not None:
+            out.emit(changed, "cleared")
+        else:
+            out.emit(changed, "raised" if before is None else "updated")
+
+    def _enter(
+        self, state: PatientState, lane: Lane, program: Program, index: int, out: Emitter | None
+    ) -> None:
+        """Go over to another version of the plan: episodes of rules that it does not have end at its `from`."""
+        start_ms = state.timeline.starts[index] if index >= 0 else NOTHING_BEFORE[0]
+        levels_of = program.levels[index + 1]
+        for position, rule_state in enumerate(lane.states):
+            if levels_of[position] is None and (rule_state.open is not None or rule_state.runs):
+                if rule_state.open is not None:
+                    ended = msgspec.structs.replace(rule_state.open, end=Instant(start_ms, 0))
+                    self._changed(lane, (start_ms, "", 0, 0, 0), rule_state.open, ended, out)
+                lane.states[position] = RuleState(rule_state.stat)
+        lane.version = index
+
+    def _cross(self, state: PatientState, name: str, out: Emitter) -> None:
+        """Let a version of the plan take effect whose instant the clock has reached, without a reading."""
+        lane = state.lanes[name]
+        index = state.timeline.index_at(state.clock_ms)
+        if index > lane.version:
+            self._enter(state, lane, self._program(state.timeline, name), index, out)
+
+    def _rewind(
+        self,
+        state: PatientState,
+        lane: Lane,
+        program: Program,
+        first: Key,
+        last: Key,
+        out: Emitter,
+        late: bool,
+        reason: str = "late-data",
+    ) -> None:
+        """Evaluate again from the checkpoint before `first`; beyond `last` stop where the states agree."""
+        cut = bisect_left(lane.checkpoints, first, key=lambda c: c.key)
+        start = lane.checkpoints[cut - 1] if cut else lane.base
+        later = {c.key: c for c in lane.checkpoints[cut:]}
+        old_closed = [(k, e) for k, e in lane.closed if k > start.key]
+        old_open = [s.open for s in lane.states if s.open is not None]
+        old_tail = (lane.states, lane.version, lane.since_checkpoint, lane.open_rules)
+        old_checkpoints = lane.checkpoints[cut:]
+        lane.checkpoints = lane.checkpoints[:cut]
+        lane.closed = [(k, e) for k, e in lane.closed if k <= start.key]
+        lane.states, lane.version, lane.since_checkpoint = list(start.states), start.version, 0
+        lane.open_rules = frozenset(s.open.key for s in lane.states if s.open is not None)
+        observations = lane.history.observations
+        agreed = False
+        for position in range(lane.history.place((*start.key[:4], start.key[4] + 1)), len(observations)):
+            o = observations[position]
+            self._advance(state, lane, program, o, None)
+            known = later.get(o.key)
+            if known is not None and o.key >= last and _same(lane, known):
+                agreed = True
+                lane.checkpoints = [c for c in lane.checkpoints if c.key < o.key]
+                lane.checkpoints += [c for c in old_checkpoints if c.key >= o.key]
+                lane.closed += [(k, e) for k, e in old_closed if k > o.key]
+                lane.states, lane.version, lane.since_checkpoint, lane.open_rules = old_tail
+                break
+        if not agreed:
+            index = state.timeline.index_at(state.clock_ms)
+            if index > lane.version:
+                self._enter(state, lane, program, index, None)
+        new = [e for k, e in lane.closed if k > start.key]
+        new += [s.open for s in lane.states if s.open is not None]
+        difference([e for _, e in old_closed] + old_open, new, out, late=late, reason=reason)
+
+    # ── care plans ────────────────────────────────────────────────────────────────────────────────────
+
+    def _set_plan(self, state: PatientState, plan: CarePlan, out: Emitter) -> None:
+        """A plan replaces the one before it unless that has a higher version: it is always complete."""
+        if state.plan is not None and not _newer(plan, state.plan):
+            return
+        timeline = compile_plan(self.library, plan)
+        before = state.timeline
+        state.plan, state.timeline = plan, timeline
+        for name, lane in state.lanes.items():
+            old, program = self._program(before, name), self._program(timeline, name)
+            kept = dict(zip(old.keys, lane.base.states, strict=True))
+            current = dict(zip(old.keys, lane.states, strict=True))
+            gone = [s.open for key, s in current.items() if key not in program.places and s.open is not None]
+            gone += [e for _, e in lane.closed if e.key not in program.places]
+            lane.closed = [(k, e) for k, e in lane.closed if e.key in program.places]
+            fresh = program.initial()
+            version = -1 if lane.base.key == NOTHING_BEFORE else timeline.index_at(lane.base.key[0])
+            active = program.levels[version + 1]
+            base = (kept.get(key, fresh[i]) for i, key in enumerate(program.keys))
+            lane.base = Checkpoint(
+                lane.base.key,
+                tuple(s if active[i] is not None else RuleState(s.stat) for i, s in enumerate(base)),
+                version,
+            )
+            lane.states = [current.get(key, fresh[i]) for i, key in enumerate(program.keys)]
+            lane.checkpoints = []
+            difference(gone, [], out, late=False, reason="care-plan")
+            self._rewind(
+                state, lane, program, NOTHING_BEFORE, NOTHING_BEFORE, out, late=False, reason="care-plan"
+            )
+        state.deadline_ms = None
+        self._silences(state, out, reason="care-plan")
+
+    # ── silence ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _note_time(self, state: PatientState, o: Observation, out: Emitter) -> None:
+        """A reading of a kind was measured at an instant: may silence end, or never have been?"""
+        times = state.times.setdefault(o.kind, [])
+        if not times or o.at_ms > times[-1]:
+            times.append(o.at_ms)
+            quiet = not any(e.end is None for found in state.silences.values() for e in found)
+            if quiet and (state.deadline_ms is None or o.at_ms <= state.deadline_ms):
+                return
+        else:
+            place = bisect_left(times, o.at_ms)
+            if times[place] == o.at_ms:
+                return
+            insort(times, o.at_ms)
+            if not any(state.silences.values()):
+                return
+        self._silences(state, out)
+
+    def _silences(self, state: PatientState, out: Emitter, reason: str = "late-data") -> None:
+        """Find the episodes of silence afresh and tell what differs."""
+        cut = state.clock_ms - self.retention_ms if self.retention_ms is not None else NOTHING_BEFORE[0]
+        deadline: int | None = None
+        for key in {*state.timeline.spans, *state.silences}:
+            parts = []
+            for kind, spans in state.timeline.spans.get(key, {}).items():
+                before = state.last_before.get(kind)
+                times = state.times.get(kind, [])
+                known = times if before is None else [before, *times]
+                parts += overdue_stretches(kind, known, spans, state.clock_ms)
+                nearest = next_change_ms(known, spans, state.clock_ms)
+                if nearest is not None and (deadline is None or nearest < deadline):
+                    deadline = nearest
+            found = [
+                from_silence(s, key, state, self.library)
+                for s in silences(parts)
+                if s.end_ms is None or s.end_ms >= cut
+            ]
+            old = [e for e in state.silences.get(key, []) if e.end is None or e.end.at_ms >= cut]
+            if found:
+                state.silences[key] = found
+            else:
+                state.silences.pop(key, None)
+            difference(old, found, out, late=False, reason=reason)
+        state.deadline_ms = deadline
+
+    # ── bounds ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _forget(self, state: PatientState, cut_ms: int) -> None:
+        """Drop what nothing that may still arrive can change: the base moves up to the last checkpoint
+        before `cut_ms`."""
+        for lane in state.lanes.values():
+            if not lane.checkpoints or lane.checkpoints[0].key[0] >= cut_ms:
+                continue
+            place = bisect_left(lane.checkpoints, cut_ms, key=lambda c: c.key[0]) - 1
+            lane.base = lane.checkpoints[place]
+            del lane.checkpoints[: place + 1]
+            gone = lane.history.place((*lane.base.key[:4], lane.base.key[4] + 1))
+            for o in lane.history.observations[:gone]:
+                known = state.last_before.get(o.kind)
+                state.last_before[o.kind] = o.at_ms if known is None else max(known, o.at_ms)
+            lane.history.forget_before(gone)
+            lane.closed = [(k, e) for k, e in lane.closed if k > lane.base.key]
+        for kind, before in state.last_before.items():
+            times = state.times.get(kind)
+            if times and times[0] <= before:
+                del times[: bisect_left(times, before + 1)]
+
+    # ── disk ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def dump(self, state: PatientState) -> bytes:
+        """The patient as bytes, for the changelog."""
+        lanes = {
+            name: StoredLane(
+                lane.base.key, lane.base.version, list(lane.base.states), lane.version, lane.states,
+                lane.history.observations, lane.closed,
+            )
+            for name, lane in state.lanes.items()
+        }  # fmt: skip
+        return pack(
+            Stored(
+                FORMAT,
+                state.patient,
+                state.n,
+                state.clock_ms,
+                state.plan,
+                {name: list(self._program(state.timeline, name).keys) for name in state.lanes},
+                lanes,
+                state.last_before,
+                [e for found in state.silences.values() for e in found],
+                state.deadline_ms,
+                state.too_late,
+                state.duplicates,
+            )
+        )
+
+    def load(self, patient: str, data: bytes) -> PatientState:
+        """Read what `dump` wrote. Raises ValueError when it is another patient's or of an unknown format."""
+        stored = unpack(data)
+        if stored.format != FORMAT or stored.patient != patient:
+            raise ValueError(
+                f"state of {stored.patient!r} in format {stored.format}, expected {patient!r}, {FORMAT}"
+            )
+        state = self.new_state(patient)
+        state.n, state.clock_ms, state.deadline_ms = stored.n, stored.clock_ms, stored.deadline_ms
+        state.last_before, state.too_late, state.duplicates = (
+            stored.last_before,
+            stored.too_late,
+            stored.duplicates,
+        )
+        if stored.plan is not None:
+            state.plan, state.timeline = stored.plan, compile_plan(self.library, stored.plan)
+        for episode in stored.silences:
+            state.silences.setdefault(episode.key, []).append(episode)
+        for name, kept in stored.lanes.items():
+            program = self._program(state.timeline, name)
+            base = Checkpoint(
+                kept.base_key, program.read(stored.rules[name], kept.base_states), kept.base_version
+            )
+            lane = state.lanes[name] = Lane(base, History(kept.observations))
+            lane.states = list(program.read(stored.rules[name], kept.states))
+            lane.version, lane.closed = kept.version, kept.closed
+            lane.open_rules = frozenset(s.open.key for s in lane.states if s.open is not None)
+            for o in kept.observations:
+                state.times.setdefault(o.kind, []).append(o.at_ms)
+        for kind, times in state.times.items():
+            state.times[kind] = sorted(set(times))
+        return state
+
+
+def _same(lane: Lane, known: Checkpoint) -> bool:
+    return lane.version == known.version and tuple(lane.states) == known.states
+
+
+def _newer(plan: CarePlan, than: CarePlan) -> bool:
+    """Plans are complete lists of versions, so the one with the higher last version is the later one."""
+    return _rank(plan) > _rank(than)
+
+
+def _rank(plan: CarePlan) -> tuple[int, bytes]:
+    newest = max((v.version for v in plan.versions), default=0)
+    return newest, msgspec.json.encode(plan)
+
+
+__all__ = ["CHECKPOINT_EVERY", "RETENTION_MS", "Engine", "RuleKey"]

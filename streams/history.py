@@ -1,0 +1,256 @@
+"""A patient's recent readings in event time: each takes the place where it belongs, whenever it arrives.
+
+A reading is reduced once, on entry, to an `Observation`: what rules need of it, and who it is. A
+`History` keeps observations sorted by (measured_at, device, epoch, seq, content), each once. It knows
+nothing of rules; `streams.engine` moves over it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable
+
+import msgspec
+
+from devices.readings import Reading
+from devices.times import format_instant
+
+DAY_MS = 86_400_000
+
+HORIZON_MS = 35 * DAY_MS
+"""A reading that arrives later than this after it was measured is stored and not evaluated (contract 3)."""
+
+DENSE_HORIZON_MS = 14 * DAY_MS
+"""The same for continuous glucose and heart rhythm."""
+
+LATE_MS = DAY_MS
+"""An alert raised by a reading that arrived later than this is marked late (contract 3)."""
+
+SLACK_MS = 7 * DAY_MS
+"""How much longer than the horizon a live history is kept. A reading is judged by when the bridge received
+it; the worker may see it days later (a backlog), and it must still find its place. A week is longer than any
+backlog that is not a disaster; beyond it the reading is counted as too late."""
+
+DENSE_KINDS = frozenset({"rr-intervals", "ecg"})
+
+SYMPTOM_ITEMS = (
+    "dyspnoea", "oedema", "fatigue", "cough", "orthopnoea_pillows", "night_dyspnoea", "dizziness",
+    "syncope", "chest_pain", "bleeding", "missed_medication", "salt_lapse", "wellbeing", "consciousness",
+)  # fmt: skip
+WELLBEING = ("better", "same", "worse", "much-worse")
+CONSCIOUSNESS = ("A", "C", "V", "P", "U")
+
+Key = tuple[int, str, int, int, int]
+"""(measured_at_ms, device, epoch, seq, digest): where an observation stands among its patient's."""
+
+
+def horizon_ms(kind: str, context: dict[str, str]) -> int:
+    """How long after its measurement a reading may arrive and still be evaluated, in milliseconds."""
+    if kind in DENSE_KINDS or (kind == "glucose" and context.get("sample") == "interstitial"):
+        return DENSE_HORIZON_MS
+    return HORIZON_MS
+
+
+def too_late(reading: Reading) -> bool:
+    """Whether the reading arrived beyond its horizon: stored, marked, counted, and not evaluated."""
+    return reading.received_late_ms > horizon_ms(reading.kind, reading.context)
+
+
+class Observation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the rules see of a reading.
+
+    `x` holds the kind's numbers in canonical units, in the order that `_EXTRACT` writes for the kind;
+    None is a value that was not measured. `flags` are those of the contract, `artefact` says that a gate
+    failed, `late` that it arrived more than a day after it was measured.
+    """
+
+    at_ms: int
+    offset_min: int
+    device: str
+    epoch: int
+    seq: int
+    digest: int
+    kind: str
+    x: tuple[float | None, ...]
+    flags: tuple[str, ...] = ()
+    artefact: bool = False
+    late: bool = False
+
+    @property
+    def key(self) -> Key:
+        return (self.at_ms, self.device, self.epoch, self.seq, self.digest)
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        return (self.device, self.epoch, self.seq)
+
+    @property
+    def measured_at(self) -> str:
+        return format_instant(self.at_ms, self.offset_min)
+
+
+def content_digest(reading: Reading) -> int:
+    """A number that tells two contents of one identity apart (CRC-32 of the canonical content).
+
+    What the device says of itself and when the platform got it are no part of the content.
+    """
+    content = (
+        reading.kind,
+        reading.measured_at_ms,
+        reading.offset_min,
+        sorted(reading.values.items()),
+        reading.flags,
+        sorted(reading.context.items()),
+    )
+    return zlib.crc32(_encode(content))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def observe(reading: Reading) -> Observation:
+    """Reduce a reading to its observation."""
+    extract = _EXTRACT.get(reading.kind)
+    return Observation(
+        at_ms=reading.measured_at_ms,
+        offset_min=reading.offset_min,
+        device=reading.device,
+        epoch=reading.epoch,
+        seq=reading.seq,
+        digest=content_digest(reading),
+        kind=reading.kind,
+        x=extract(reading) if extract is not None else (),
+        flags=reading.flags,
+        artefact=bool(reading.marks),
+        late=reading.received_late_ms > LATE_MS,
+    )
+
+
+def _number(reading: Reading, name: str) -> float | None:
+    value = reading.values.get(name)
+    return None if value is None else float(value)
+
+
+def _symptoms(reading: Reading) -> tuple[float | None, ...]:
+    codes: list[float | None] = []
+    for item in SYMPTOM_ITEMS:
+        value = reading.values.get(item)
+        if value is None:
+            codes.append(None)
+        elif item == "wellbeing":
+            codes.append(float(WELLBEING.index(value)))
+        elif item == "consciousness":
+            codes.append(float(CONSCIOUSNESS.index(value)))
+        else:
+            codes.append(float(value))
+    return tuple(codes)
+
+
+def _single(name: str) -> Callable[[Reading], tuple[float | None, ...]]:
+    return lambda reading: (_number(reading, name),)
+
+
+_EXTRACT: dict[str, Callable[[Reading], tuple[float | None, ...]]] = {
+    "body-weight": _single("weight"),
+    "blood-pressure": lambda r: (_number(r, "systolic"), _number(r, "diastolic"), _number(r, "pulse")),
+    "glucose": lambda r: (
+        _number(r, "glucose"),
+        1.0 if r.context.get("sample") == "interstitial" else 0.0,
+    ),
+    "heart-rate": lambda r: (
+        _number(r, "heart_rate"),
+        1.0 if r.context.get("activity") == "active" else 0.0,
+    ),
+    "oxygen-saturation": lambda r: (
+        _number(r, "spo2"),
+        1.0 if r.context.get("oxygen") == "supplemental" else 0.0,
+        _number(r, "pulse"),
+    ),
+    "temperature": _single("temperature"),
+    "respiratory-rate": _single("respiratory_rate"),
+    "inr": _single("inr"),
+    "ketones": _single("ketones"),
+    "symptoms": _symptoms,
+}
+
+
+class History:
+    """Observations of one lane in order, each once, with the identities that conflict.
+
+    `insert` says what changed; nothing here is evaluated. Lookups are by bisection over `keys`.
+    """
+
+    __slots__ = ("_identities", "conflicts", "keys", "newest_seq", "observations")
+
+    def __init__(self, observations: list[Observation] | None = None) -> None:
+        self.observations: list[Observation] = observations or []
+        self.keys: list[Key] = [o.key for o in self.observations]
+        self.newest_seq: dict[str, tuple[int, int]] = {}
+        self.conflicts: frozenset[tuple[str, int, int]] = frozenset()
+        self._identities: set[tuple[str, int, int]] | None = None  # made when a reading is out of order
+        seen: set[tuple[str, int, int]] = set()
+        for observation in self.observations:
+            self._note_seq(observation)
+            if observation.identity in seen:
+                self.conflicts |= {observation.identity}
+            seen.add(observation.identity)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def place(self, key: Key) -> int:
+        """Index of the first observation at or after `key`."""
+        return bisect_left(self.keys, key)
+
+    def holds(self, key: Key) -> bool:
+        index = self.place(key)
+        return index < len(self.keys) and self.keys[index] == key
+
+    def insert(self, observation: Observation) -> Key | None:
+        """Put the observation where it belongs. Returns the first key from which anything changed, or None
+        when it was there already. With a conflict of identity that is the earlier of the two contents."""
+        key = observation.key
+        if self.keys and key <= self.keys[-1]:
+            index = self.place(key)
+            if self.keys[index] == key:
+                return None
+            self.keys.insert(index, key)
+            self.observations.insert(index, observation)
+        else:
+            self.keys.append(key)
+            self.observations.append(observation)
+        changed = key
+        if self._note_seq(observation):
+            if self._identities is not None:
+                self._identities.add(observation.identity)
+        elif self._twice(observation.identity):
+            self.conflicts |= {observation.identity}
+            changed = min(o.key for o in self.observations if o.identity == observation.identity)
+        return changed
+
+    def _twice(self, identity: tuple[str, int, int]) -> bool:
+        """Whether the identity was there before the observation that has just been inserted."""
+        if self._identities is None:
+            identities = [o.identity for o in self.observations]
+            self._identities = set(identities)
+            return identities.count(identity) > 1
+        if identity in self._identities:
+            return True
+        self._identities.add(identity)
+        return False
+
+    def _note_seq(self, observation: Observation) -> bool:
+        """Whether this is a new highest (epoch, seq) of its device, so that no conflict can be."""
+        count = (observation.epoch, observation.seq)
+        newest = self.newest_seq.get(observation.device)
+        if newest is None or count > newest:
+            self.newest_seq[observation.device] = count
+            return True
+        return False
+
+    def forget_before(self, index: int) -> None:
+        """Drop the first `index` observations: nothing that may still arrive comes before them."""
+        del self.keys[:index]
+        del self.observations[:index]
+        self._identities = None

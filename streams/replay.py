@@ -1,0 +1,137 @@
+"""The engine over a file: what `scad replay` prints, in the order of the file's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from devices.readings import Reading
+from devices.times import parse_instant
+from streams.engine import RETENTION_MS, Engine
+from streams.plans import CarePlan
+from streams.protocols import Library
+from streams.signal import AlertSignal, StandingEpisode, fold
+from streams.state import PatientState
+
+WHOLE_HISTORY_MAX = 200_000
+"""Readings of one patient up to which a file's history is kept whole, so that its lines may come in any order
+at all: two years of continuous glucose. Beyond it, the live horizon holds and memory stays bounded."""
+
+
+class Replay:
+    """Feeds readings to the engine one by one and folds the signals into what stands.
+
+    `until_ms` is the last instant of the clock; without it the clock is that of the last reading received.
+    A patient without a care plan is on `protocols` with their defaults.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        protocols: Sequence[str],
+        plans: Sequence[CarePlan] = (),
+        until_ms: int | None = None,
+    ) -> None:
+        self._whole = Engine(library, protocols, retention_ms=None)
+        self._bounded = Engine(library, protocols, retention_ms=RETENTION_MS)
+        self._plans = {plan.patient: plan for plan in plans}
+        self._until_ms = until_ms
+        self._patients: dict[str, PatientState] = {}
+        self._counts: dict[str, int] = {}
+        self._standing: dict[str, dict[str, StandingEpisode]] = {}
+
+    def take(self, reading: Reading) -> list[AlertSignal]:
+        """The signals that follow from one more reading."""
+        if self._until_ms is not None and reading.received_at_ms > self._until_ms:
+            return []
+        patient = reading.patient
+        state = self._patients.get(patient)
+        signals: list[AlertSignal] = []
+        if state is None:
+            state, signals = self._begin(patient)
+        count = self._counts[patient] = self._counts[patient] + 1
+        engine = self._whole if count <= WHOLE_HISTORY_MAX else self._bounded
+        return self._keep(patient, signals + engine.apply(state, [reading]))
+
+    def finish(self) -> Iterator[AlertSignal]:
+        """The signals that follow from the clock alone, once all is read."""
+        for patient in sorted(set(self._patients) | set(self._plans)):
+            signals: list[AlertSignal] = []
+            state = self._patients.get(patient)
+            if state is None:
+                state, signals = self._begin(patient)
+            if self._until_ms is not None:
+                signals += self._whole.apply(state, tick_ms=self._until_ms)
+            yield from self._keep(patient, signals)
+
+    def standing(self) -> list[StandingEpisode]:
+        """The episodes that stand, sorted by patient, start, protocol and rule (contract, appendix)."""
+        found = [episode for folded in self._standing.values() for episode in folded.values()]
+        return sorted(found, key=lambda e: (e.patient, parse_instant(e.start), e.protocol, e.rule))
+
+    @property
+    def too_late(self) -> int:
+        return sum(state.too_late for state in self._patients.values())
+
+    def _begin(self, patient: str) -> tuple[PatientState, list[AlertSignal]]:
+        state = self._patients[patient] = self._whole.new_state(patient)
+        self._counts[patient] = 0
+        plan = self._plans.get(patient)
+        return state, self._whole.apply(state, plans=[plan]) if plan is not None else []
+
+    def _keep(self, patient: str, signals: list[AlertSignal]) -> list[AlertSignal]:
+        standing = self._standing.setdefault(patient, {})
+        for signal in signals:
+            fold(standing, signal)
+        return signals
+
+
+class CarePlanFileError(ValueError):
+    """The file of care plans cannot be used; the message names the file and the place."""
+
+
+def read_care_plans(path: str | Path) -> list[CarePlan]:
+    """Read `scad replay --care-plans`: one CarePlan, a JSON array of them, one a line, or an enrolment file.
+
+    Raises CarePlanFileError.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CarePlanFileError(f"{path}: {error.strerror}") from None
+    try:
+        document = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        try:
+            document = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
+        except msgspec.DecodeError as error:
+            raise CarePlanFileError(f"{path}: {error}") from None
+    entries = document if isinstance(document, list) else [document]
+    plans = []
+    for index, entry in enumerate(entries):
+        found = _enrolled(entry) if isinstance(entry, dict) and "patients" in entry else [entry]
+        for plan in found:
+            try:
+                plans.append(msgspec.convert(plan, CarePlan))
+            except msgspec.ValidationError as error:
+                raise CarePlanFileError(f"{path}: care plan {index + 1}: {error}") from None
+    return plans
+
+
+def _enrolled(document: dict[str, object]) -> list[dict[str, object]]:
+    """The care plans inside an enrolment file, each as a plan of one version."""
+    plans = []
+    patients = document["patients"]
+    for entry in patients if isinstance(patients, list) else []:
+        version = entry.get("care_plan")
+        if isinstance(version, dict) and entry.get("patient"):
+            plans.append(
+                {
+                    "patient": entry["patient"],
+                    "care_team": entry.get("care_team", ""),
+                    "versions": [{"version": 1, **version}],
+                }
+            )
+    return plans

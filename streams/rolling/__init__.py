@@ -1,0 +1,26 @@
+"""Rolling statistics by the name that a protocol file uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streams.rolling.base import Measure, Moment, Parameters, Personal, Ref, Statistic, ref
+from streams.rolling.pressure import Pressure, WeekMean
+from streams.rolling.simple import Glucose, RestingRate, Value
+from streams.rolling.technical import ClockFault, DeviceFault
+from streams.rolling.weight import AboveDryWeight, Gain, Loss
+
+STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
+    "gain": Gain,
+    "loss": Loss,
+    "above-dry-weight": AboveDryWeight,
+    "blood-pressure": Pressure,
+    "blood-pressure-week-mean": WeekMean,
+    "value": Value,
+    "glucose": Glucose,
+    "resting-heart-rate": RestingRate,
+    "device-fault": DeviceFault,
+    "clock-fault": ClockFault,
+}
+
+__all__ = ["STATISTICS", "Measure", "Moment", "Parameters", "Personal", "Ref", "Statistic", "ref"]

@@ -1,0 +1,137 @@
+"""What every rolling statistic is: `initialize`, `add`, and a measure that levels are held against.
+
+A statistic is stateless; its state is an immutable value that the engine keeps, copies by reference into
+checkpoints and writes to disk. `add` takes a state and one observation, in order of measurement, and gives
+the next state and, when there is something to judge, a measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from devices.times import format_instant
+from streams.history import Observation
+from streams.signal import Evidence
+
+
+class Ref(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A reading that decided, with the number that was compared."""
+
+    at_ms: int
+    offset_min: int
+    device: str
+    epoch: int
+    seq: int
+    kind: str
+    value: float | None
+
+    def evidence(self) -> Evidence:
+        return Evidence(
+            device=self.device,
+            epoch=self.epoch,
+            seq=self.seq,
+            kind=self.kind,
+            measured_at=format_instant(self.at_ms, self.offset_min),
+            value=self.value,
+        )
+
+
+def ref(observation: Observation, value: float | None) -> Ref:
+    return Ref(
+        observation.at_ms,
+        observation.offset_min,
+        observation.device,
+        observation.epoch,
+        observation.seq,
+        observation.kind,
+        value,
+    )
+
+
+class Measure(msgspec.Struct, frozen=True, gc=False):
+    """What a statistic says at one observation.
+
+    `values` has one number for each of the statistic's channels. `facts` are words that a level may ask
+    for (`when`, `unless`). `refs` are the readings that decided. `extra` feeds the sentence.
+    """
+
+    values: tuple[float, ...]
+    refs: tuple[Ref, ...]
+    facts: tuple[str, ...] = ()
+    extra: dict[str, float | str] = {}
+
+
+class Personal(msgspec.Struct, frozen=True):
+    """What a statistic may know of the patient at the instant of an observation (the care plan's version)."""
+
+    dry_weight_kg: float | None = None
+    known_atrial_fibrillation: bool = False
+    pregnancy: bool = False
+    spo2_scale: int = 1
+    inr_target: tuple[float, float] | None = None
+    mechanical_valve: bool = False
+
+
+class Moment:
+    """Where in the patient's own time an observation stands. One object is reused for a whole pass."""
+
+    __slots__ = ("conflicts", "day", "minute", "open_rules", "personal")
+
+    def __init__(self) -> None:
+        self.day = 0
+        """Number of the patient-local day since 1970-01-01."""
+        self.minute = 0
+        """Minute of the patient-local day."""
+        self.personal = Personal()
+        self.conflicts: frozenset[tuple[str, int, int]] = frozenset()
+        self.open_rules: frozenset[tuple[str, str]] = frozenset()
+        """(protocol, rule) whose alert is open in this lane: a baseline does not learn meanwhile."""
+
+
+class Statistic(Protocol):
+    """One rolling statistic with its parameters. `State` is what msgspec needs to read a state back."""
+
+    channels: ClassVar[tuple[str, ...]]
+    State: ClassVar[Any]
+    kinds: frozenset[str]
+
+    def initialize(self) -> Any: ...
+
+    def add(self, state: Any, o: Observation, moment: Moment) -> tuple[Any, Measure | None]: ...
+
+
+class Parameters:
+    """The parameters that a protocol file gives a statistic; unknown or missing ones are errors."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = dict(given)
+        self.asked: set[str] = set()
+
+    def number(self, name: str, default: float | None = None, *, low: float, high: float) -> float:
+        self.asked.add(name)
+        value = self.given.get(name, default)
+        if value is None:
+            raise ValueError(f"`{name}` is missing: a number from {low:g} to {high:g}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(f"`{name}` is {value!r}: a number from {low:g} to {high:g} is allowed")
+        return float(value)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        self.asked.add(name)
+        value = self.given.get(name, default)
+        if not isinstance(value, str):
+            raise ValueError(f"`{name}` is {value!r}: a text is needed")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        self.asked.add(name)
+        value = self.given.get(name)
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+            raise ValueError(f"`{name}` is {value!r}: a list of texts is needed")
+        return tuple(value)
+
+    def unknown(self) -> list[str]:
+        return sorted(set(self.given) - self.asked)

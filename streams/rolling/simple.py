@@ -1,0 +1,90 @@
+"""Statistics that are the reading itself, with facts a level may ask for."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from streams.history import Observation
+from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.symptoms import LastAnswers, answered
+
+
+class Value:
+    """The first number of one kind: temperature, oxygen saturation and so on. Artefacts say nothing."""
+
+    channels: ClassVar[tuple[str, ...]] = ("value",)
+    State: ClassVar[type] = type(None)
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({parameters.text("kind")})
+
+    def initialize(self) -> None:
+        return None
+
+    def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
+        value = o.x[0] if o.x else None
+        if o.artefact or value is None:
+            return None, None
+        return None, Measure((value,), (ref(o, value),))
+
+
+class KetoneMemory(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last ketone reading that was high."""
+
+    ketones: Ref | None = None
+
+
+class Glucose:
+    """Glucose in mg/dL, with the facts `interstitial` or `capillary`, and `ketones` when a ketone reading
+    of at least 1.5 mmol/L is less than twelve hours old (reference section 3)."""
+
+    channels: ClassVar[tuple[str, ...]] = ("value",)
+    State: ClassVar[type] = KetoneMemory
+    KETONES_MMOL_L: ClassVar[float] = 1.5
+    KETONES_MEMORY_MS: ClassVar[int] = 12 * 3_600_000
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({"glucose", "ketones"})
+
+    def initialize(self) -> KetoneMemory:
+        return _NO_KETONES
+
+    def add(self, state: KetoneMemory, o: Observation, moment: Moment) -> tuple[KetoneMemory, Measure | None]:
+        value = o.x[0]
+        if o.artefact or value is None:
+            return state, None
+        if o.kind == "ketones":
+            return (KetoneMemory(ref(o, value)) if value >= self.KETONES_MMOL_L else _NO_KETONES), None
+        sample = "interstitial" if o.x[1] else "capillary"
+        ketones = state.ketones
+        if ketones is not None and o.at_ms - ketones.at_ms <= self.KETONES_MEMORY_MS:
+            return state, Measure((value,), (ketones, ref(o, value)), (sample, "ketones"))
+        return state, Measure((value,), (ref(o, value),), (_CAPILLARY if sample == "capillary" else _CGM))
+
+
+_NO_KETONES = KetoneMemory()
+_CAPILLARY = ("capillary",)
+_CGM = ("interstitial",)
+
+
+class RestingRate:
+    """Heart rate at rest in /min, with the fact `symptoms`. A rate while active says nothing here."""
+
+    channels: ClassVar[tuple[str, ...]] = ("value",)
+    State: ClassVar[type] = LastAnswers
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({"heart-rate", "symptoms"})
+
+    def initialize(self) -> LastAnswers:
+        return LastAnswers()
+
+    def add(self, state: LastAnswers, o: Observation, moment: Moment) -> tuple[LastAnswers, Measure | None]:
+        if o.kind == "symptoms":
+            return answered(o), None
+        rate = o.x[0]
+        if o.artefact or rate is None or o.x[1]:
+            return state, None
+        return state, Measure((rate,), (ref(o, rate),), state.facts(o.at_ms))
