@@ -48,6 +48,7 @@ MAX_AHEAD_MS: Final = 600_000  # contract section 1: a clock more than 10 minute
 EARLIEST_MS: Final = -86_400_000  # a reset clock says 1970-01-01 in its own zone; none says less
 LATEST_MS: Final = 7_258_118_400_000  # 2200-01-01: keeps every later computation inside the calendar
 MAX_GATT_BYTES: Final = 512  # the longest value of an attribute in Bluetooth
+MAX_TIME_CHARS: Final = 40  # RFC 3339 to the nanosecond has 35; a longer text is not repeated in the detail
 MAX_PATIENT_CHARS: Final = 128  # a pseudonym; ours have 34
 
 _SERIAL = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -251,12 +252,8 @@ def _time(message: Mapping[str, Any], name: str) -> tuple[int, int]:
     try:
         return parse_instant(text)
     except BadTimeError as error:
-        refuse(
-            Reason.BAD_TIME,
-            f"{name}: {shown(text)} came; RFC 3339 with an offset is required"
-            if len(text) > 60
-            else f"{name}: {error}",
-        )
+        why = str(error) if len(text) <= MAX_TIME_CHARS else f"{shown(text)} is no RFC 3339 text"
+        refuse(Reason.BAD_TIME, f"{name}: {why}")
 
 
 def _line_received_at(message: Mapping[str, Any]) -> int:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from devices.refusals import Problem, Reason, refuse
+from devices.refusals import Reason, refuse
 
 MAX_PAYLOAD_BYTES: Final = 256 * 1024  # contract section 1
 MAX_READINGS: Final = 500  # contract section 1: the array of a device that empties its buffer
@@ -142,8 +142,6 @@ def _refuse_doubled_keys(raw: bytes) -> None:
 
     try:
         json.loads(raw, object_pairs_hook=pairs)
-    except Problem:
-        raise
     except (ValueError, RecursionError) as error:
         refuse(Reason.NOT_JSON, f"element: {error}")
 

@@ -72,8 +72,11 @@ REASONS: Final[dict[str, str]] = {
 }
 
 
-class Problem(ValueError):  # noqa: N818 - becomes a Refusal, which is data and no error
-    """Raised inside decoding by whatever finds the fault; `decode` turns it into a Refusal."""
+class Problem(Exception):  # noqa: N818 - becomes a Refusal, which is data and no error
+    """Raised inside decoding by whatever finds the fault; `decode` turns it into a Refusal.
+
+    No ValueError, so that no `except ValueError` around a parser can swallow it.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
