@@ -1,0 +1,197 @@
+"""The writer: readings, alert signals, refusals and states of devices from Kafka into the database.
+
+At least once from Kafka, idempotent into the database: offsets are committed after the database has. A
+database that is away is waited for; meanwhile nothing is fetched (the partitions are paused, so Kafka holds
+the backlog), and the member stays in its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from prometheus_client import Counter, Gauge, Histogram
+
+from alerts.store.connection import Connection
+from scad.clock import Clock
+from scad.settings import Settings
+from streams.kafka import ensure_topics, make_consumer, started
+from streams.writing import TOPICS, Written, write_batch
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+
+WRITER_GROUP = "scad-writer"
+
+BATCH_RECORDS = 2_000
+"""Records of one transaction: beyond 500 the rate hardly rises; 2,000 take 50 ms, which is also the longest
+that a nurse's click waits for the events' lock."""
+POLL_MS = 200  # longest wait for a first record; a stop is noticed this late
+RETRY_FIRST_SECONDS = 0.5
+RETRY_LONGEST_SECONDS = 10.0  # a database that comes back is noticed this late
+CONNECT_SECONDS = 5
+
+# A database that vanishes without a word (cable, firewall) is noticed after some 15 s instead of two hours.
+CONNECTION_OPTIONS: Mapping[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "options": "-c statement_timeout=60000 -c lock_timeout=30000",
+    "application_name": "scad-writer",
+}
+
+RECORDS = Counter("scad_writer_records", "Records written, by topic and result", ["topic", "result"])
+BATCH_SECONDS = Histogram(
+    "scad_writer_batch_seconds",
+    "Time of one transaction",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+LAG_SECONDS = Gauge("scad_writer_lag_seconds", "Age in Kafka of the oldest record of the last batch")
+WAITING = Gauge("scad_writer_waiting", "1 while the database is being waited for")
+FAILURES = Counter("scad_writer_failures", "Batches that had to be repeated, by cause", ["cause"])
+GAPS = Counter("scad_writer_signal_gaps", "Numbers skipped among a patient's signals")
+
+
+async def run_writer(settings: Settings, clock: Clock, stop: asyncio.Event) -> None:
+    """Write until `stop` is set.
+
+    Waits for brokers and databases that are away. Raises KafkaSetupError when the topics are not what the
+    settings ask for.
+    """
+    await ensure_topics(settings)
+    consumer = make_consumer(
+        settings,
+        *TOPICS,
+        client_id=f"scad-writer-{settings.worker_id}",
+        group_id=WRITER_GROUP,
+        max_poll_records=BATCH_RECORDS,
+    )
+    await started(consumer, settings)
+    writer = Writer(settings, clock, consumer)
+    try:
+        await writer.run(stop)
+    finally:
+        await consumer.stop()
+        writer.close()
+
+
+class Writer:
+    """The loop. Database work runs in one thread, so that heartbeats go on during a long transaction."""
+
+    def __init__(self, settings: Settings, clock: Clock, consumer: AIOKafkaConsumer) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._consumer = consumer
+        self._thread = ThreadPoolExecutor(1, "scad-writer")
+        self._conn: Connection | None = None
+        self._delay = RETRY_FIRST_SECONDS
+
+    def close(self) -> None:
+        """Wait for the running transaction and close the connection."""
+        self._thread.shutdown(wait=True)
+        if self._conn is not None:
+            self._conn.close()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            fetched = await self._poll()
+            records = [record for batch in fetched.values() for record in batch]
+            if records and await self._write(records):
+                self._delay = RETRY_FIRST_SECONDS
+                await self._commit(fetched)
+            elif records:
+                self._rewind(fetched)
+                await self._wait_for_database(stop)
+
+    async def _poll(self) -> dict[TopicPartition, list[ConsumerRecord]]:
+        try:
+            return await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+        except KafkaError as error:
+            log.warning("writer.fetch_failed", error=type(error).__name__)
+            await asyncio.sleep(RETRY_FIRST_SECONDS)
+            return {}
+
+    async def _write(self, records: list[ConsumerRecord]) -> bool:
+        """Whether the batch is in the database."""
+        now_ms = self._clock.now_ms()
+        try:
+            with BATCH_SECONDS.time():
+                written = await self._in_thread(lambda: write_batch(self._connection(), records, now_ms))
+        except psycopg.Error as error:  # no record's fault: those were sorted out inside
+            FAILURES.labels(cause=type(error).__name__).inc()
+            log.warning("writer.database_failed", error=type(error).__name__, detail=str(error).strip())
+            return False
+        self._count(written)
+        oldest_ms = min(record.timestamp for record in records)
+        LAG_SECONDS.set(max(0.0, (self._clock.wall() - oldest_ms) / 1000))
+        return True
+
+    def _count(self, written: Written) -> None:
+        for (topic, result), number in written.counts.items():
+            RECORDS.labels(topic=topic, result=result).inc(number)
+            if number and result in ("poison", "conflict"):
+                log.error("writer.not_as_it_should_be", topic=topic, result=result, records=number)
+        if written.gaps:
+            GAPS.inc(written.gaps)
+            log.error("writer.signal_gap", missing=written.gaps)
+
+    async def _commit(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        """Commit behind the batch. A failure costs a redelivery, which changes nothing."""
+        mine = self._consumer.assignment()
+        offsets = {place: batch[-1].offset + 1 for place, batch in fetched.items() if place in mine}
+        try:
+            if offsets:
+                await self._consumer.commit(offsets)
+        except (KafkaError, IllegalStateError) as error:
+            FAILURES.labels(cause=type(error).__name__).inc()
+            log.info("writer.commit_failed", error=type(error).__name__)
+
+    def _rewind(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        for place, batch in fetched.items():
+            if place in self._consumer.assignment():
+                self._consumer.seek(place, batch[0].offset)
+
+    async def _wait_for_database(self, stop: asyncio.Event) -> None:
+        """Until the database answers: everything paused, polled all the same so that the group keeps us.
+
+        The delay grows until a batch has been written: a database that answers and refuses the batch all the
+        same (a missing table, a deadlock again and again) is not hammered.
+        """
+        loop = asyncio.get_running_loop()
+        WAITING.set(1)
+        while not stop.is_set():
+            until = loop.time() + self._delay
+            while loop.time() < until and not stop.is_set():
+                self._consumer.pause(*self._consumer.assignment())
+                # a rebalance may have brought partitions that were not paused yet
+                self._rewind(await self._poll())
+            self._delay = min(self._delay * 2, RETRY_LONGEST_SECONDS)
+            if await self._in_thread(self._answers):
+                break
+        WAITING.set(0)
+        self._consumer.resume(*(self._consumer.paused() & self._consumer.assignment()))
+
+    def _answers(self) -> bool:
+        try:
+            self._connection().execute("select from scad.migration")
+        except psycopg.Error as error:
+            log.info("writer.database_away", error=type(error).__name__, detail=str(error).strip())
+            return False
+        return True
+
+    def _connection(self) -> Connection:
+        """The connection, opened anew when the last one broke."""
+        if self._conn is None or self._conn.closed or self._conn.broken:
+            self._conn = psycopg.connect(self._settings.database, autocommit=True, **CONNECTION_OPTIONS)
+        return self._conn
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
