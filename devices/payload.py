@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -25,8 +26,10 @@ _SPACE: Final = b" \t\r\n"
 _decode = msgspec.json.Decoder().decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
-# A string, to be left alone, or a bare word that printf and JavaScript write for what is no number.
-_NOT_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+]?(?:nan|infinity|inf)\b', re.DOTALL | re.IGNORECASE)
+# A string, to be left alone, or a bare word that printf and JavaScript write for what is no number. A string
+# without an end runs to the end of the payload: the possessive repetition and the optional quote keep the
+# search linear, whatever is sent.
+_NOT_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[-+]?(?:nan|infinity|inf)\b', re.DOTALL | re.IGNORECASE)
 
 
 class _Identity(msgspec.Struct):
@@ -135,8 +138,7 @@ def _refuse_doubled_keys(raw: bytes) -> None:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) != len(items):
-            names = [name for name, _ in items]
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = next(name for name, times in Counter(name for name, _ in items).items() if times > 1)
             refuse(Reason.DUPLICATE_KEY, f"{twice[:40]!r}: named twice in one object; once is allowed")
         return found
 

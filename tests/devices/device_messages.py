@@ -6,12 +6,17 @@ import base64
 import json
 from typing import Any
 
+from hypothesis import settings
+
 from devices.times import parse_instant
 
 DEVICE = "dev-1"
 MEASURED_AT = "2026-11-22T07:31:05.120+01:00"
 RECEIVED_AT_MS = parse_instant("2026-11-22T07:31:20+01:00")[0]
 ABSENT = object()
+
+unhurried = settings(deadline=None)
+"""For properties: how long one example takes depends on what else the machine does."""
 
 VALUES: dict[str, dict[str, Any]] = {
     "body-weight": {"weight": 80.1},

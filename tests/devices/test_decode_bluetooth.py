@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from device_messages import ABSENT, DEVICE, encode, gatt_message
+from device_messages import ABSENT, DEVICE, encode, gatt_message, unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,12 +71,14 @@ def test_a_float_is_read_as_the_reference_says(vector):
     assert number.decimals == vector.get("decimals", 0)
 
 
+@unhurried
 @given(st.integers(0, 0xFFFF))
 def test_every_sfloat_has_a_value_or_a_reason_for_none(raw):
     number = sfloat(raw)
     assert (number.value is None) == (number.absent is not None)
 
 
+@unhurried
 @given(st.integers(0, 0xFFFF_FFFF))
 def test_every_float_has_a_value_or_a_reason_for_none(raw):
     number = medfloat(raw)
@@ -162,12 +164,14 @@ def test_rr_intervals_of_1024ths_of_a_second_become_milliseconds():
 
 
 @pytest.mark.parametrize("characteristic", DECODERS)
+@unhurried
 @given(payload=st.binary(max_size=40))
 def test_any_bytes_are_decoded_or_refused_by_every_characteristic(characteristic, payload):
     with contextlib.suppress(BadGattError):
         DECODERS[characteristic](payload)
 
 
+@unhurried
 @given(
     characteristic=st.sampled_from(CHARACTERISTICS),
     payload=st.binary(max_size=30),

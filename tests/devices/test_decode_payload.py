@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from device_messages import DEVICE, MEASURED_AT, RECEIVED_AT_MS, VALUES, encode, message
+from device_messages import DEVICE, MEASURED_AT, RECEIVED_AT_MS, VALUES, encode, message, unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +91,7 @@ def test_units_are_converted_once_to_the_first_of_the_kind(kind, unit, values, e
 CONVERSIONS = [(kind, unit) for kind in KINDS.values() for unit in kind.conversions]
 
 
+@unhurried
 @given(choice=st.sampled_from(CONVERSIONS), share=st.floats(0, 1))
 def test_the_same_quantity_in_any_unit_gives_the_same_canonical_value(choice, share):
     kind, unit = choice
@@ -127,6 +128,7 @@ def test_intervals_that_are_odd_are_kept_and_masked_not_refused():
     assert usable_intervals(values).tolist() == [False, True, True, True, False, False]
 
 
+@unhurried
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=50), st.floats(1, 1e5))
 def test_both_forms_of_an_ecg_give_the_same_millivolts(counts, gain):
     octets = base64.b64encode(struct.pack(f"<{len(counts)}h", *counts)).decode()
@@ -176,11 +178,13 @@ def check(decoded, raw):
             assert all(math.isfinite(v) for v in entry.values.values() if isinstance(v, float))
 
 
+@unhurried
 @given(st.binary(max_size=300))
 def test_any_bytes_give_readings_or_refusals_and_never_an_error(payload):
     check(decode_payload(payload, DEVICE, RECEIVED_AT_MS), payload)
 
 
+@unhurried
 @given(elements(), st.data())
 def test_a_damaged_message_gives_readings_or_refusals_and_never_an_error(element, data):
     payload = bytearray(encode(element))
@@ -191,6 +195,7 @@ def test_a_damaged_message_gives_readings_or_refusals_and_never_an_error(element
         decode_line(bytes(payload))
 
 
+@unhurried
 @given(st.lists(elements(), max_size=8), st.data())
 def test_an_element_is_decoded_alike_wherever_and_however_often_it_stands(batch, data):
     alone = {}
@@ -200,6 +205,7 @@ def test_an_element_is_decoded_alike_wherever_and_however_often_it_stands(batch,
     assert decode_payload(encode(mixed), DEVICE, RECEIVED_AT_MS) == [alone[encode(e)] for e in mixed]
 
 
+@unhurried
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     flags=st.lists(st.sampled_from(sorted(FLAGS)), max_size=3),
@@ -212,6 +218,7 @@ def test_a_reading_survives_the_way_to_its_topic_and_back(kind, flags, epoch, of
     assert from_wire(to_wire(reading)) == reading
 
 
+@unhurried
 @given(st.dictionaries(st.text(max_size=5), scalars, max_size=5), st.integers(0, 5))
 def test_a_doubled_key_is_found_wherever_it_stands(extra, at):
     members = [f"{json.dumps(k)}:{json.dumps(v)}" for k, v in {**message(), **extra}.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import pytest
 from device_messages import ABSENT, DEVICE, MEASURED_AT, RECEIVED_AT_MS, encode, gatt_message, message
@@ -250,3 +251,29 @@ def test_a_clock_ten_minutes_ahead_is_still_accepted():
     payload = encode(message(measured_at="2026-11-22T07:41:20.000+01:00"))
     (reading,) = decode_payload(payload, DEVICE, RECEIVED_AT_MS)
     assert isinstance(reading, Reading)
+
+
+KIB_256 = MAX_PAYLOAD_BYTES
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'["' + rb"\"" * (KIB_256 // 2 - 1),
+        b'"' * KIB_256,
+        b'"' + b"\\" * (KIB_256 - 1),
+        b'{"a":' * (KIB_256 // 5),
+        b"[" + b"1" * (KIB_256 - 2) + b"]",
+        b"inf" * (KIB_256 // 3),
+        b"[" + b"NaN," * (KIB_256 // 4 - 2) + b"NaN]",
+        ("{" + ",".join(f'"k{at % 20_000}":1' for at in range(20_001)) + "}").encode(),
+        ("{" + ",".join(f'"\\u0061{at}":1' for at in range(15_000)) + "}").encode(),
+    ],
+    ids=lambda payload: payload[:12].decode(),
+)
+def test_the_worst_payload_is_refused_in_linear_time(payload):
+    # A quadratic search took minutes here; linear work is 0.1 s. The bound is far from both.
+    begin = time.perf_counter()
+    decoded = decode_payload(payload, DEVICE, RECEIVED_AT_MS)
+    assert time.perf_counter() - begin < 5
+    assert all(isinstance(entry, Refusal) for entry in decoded)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from device_messages import VALUES
+from device_messages import VALUES, unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +49,7 @@ def test_a_fault_of_the_tablet_does_not_unsay_chest_pain():
     assert gates("symptoms", {"chest_pain": True}, ("test",), {}) == ("test",)
 
 
+@unhurried
 @given(st.sampled_from(sorted(KINDS)), st.sets(st.sampled_from(sorted(FLAGS))))
 def test_a_sensors_artefact_flags_are_its_marks(kind, flags):
     marks = gates(kind, VALUES[kind], tuple(flags), {})
