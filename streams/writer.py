@@ -26,6 +26,7 @@ from streams.writing import TOPICS, Written, write_batch
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
+Fetched = dict[TopicPartition, list[ConsumerRecord]]
 
 WRITER_GROUP = "scad-writer"
 
@@ -111,9 +112,10 @@ class Writer:
                 self._rewind(fetched)
                 await self._wait_for_database(stop)
 
-    async def _poll(self) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def _poll(self) -> Fetched:
         try:
-            return await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            fetched: Fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            return fetched
         except KafkaError as error:
             log.warning("writer.fetch_failed", error=type(error).__name__)
             await asyncio.sleep(RETRY_FIRST_SECONDS)
@@ -143,7 +145,7 @@ class Writer:
             GAPS.inc(written.gaps)
             log.error("writer.signal_gap", missing=written.gaps)
 
-    async def _commit(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+    async def _commit(self, fetched: Fetched) -> None:
         """Commit behind the batch. A failure costs a redelivery, which changes nothing."""
         mine = self._consumer.assignment()
         offsets = {place: batch[-1].offset + 1 for place, batch in fetched.items() if place in mine}
@@ -154,7 +156,7 @@ class Writer:
             FAILURES.labels(cause=type(error).__name__).inc()
             log.info("writer.commit_failed", error=type(error).__name__)
 
-    def _rewind(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+    def _rewind(self, fetched: Fetched) -> None:
         for place, batch in fetched.items():
             if place in self._consumer.assignment():
                 self._consumer.seek(place, batch[0].offset)

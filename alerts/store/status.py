@@ -28,18 +28,15 @@ class StatusRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_status(conn: Connection, rows: Sequence[StatusRow]) -> int:
-    """Keep the newest status of each device; returns how many devices were in the batch."""
-    newest: dict[str, StatusRow] = {}
-    for row in rows:
-        known = newest.get(row.device)
-        if known is None or row.received_at_ms >= known.received_at_ms:
-            newest[row.device] = row
+    """Keep the newest status of each device, and the last that it said of battery and firmware.
+
+    Returns how many rows changed something. The topic has a device's states in order; an older one that
+    comes again changes nothing.
+    """
+    changed = 0
     with conn.transaction(), conn.cursor() as cursor:
-        cursor.executemany(
-            _UPSERT,
-            [
-                (row.device, row.state, row.battery, row.firmware, to_datetime(row.received_at_ms))
-                for _, row in sorted(newest.items())
-            ],
-        )
-    return len(newest)
+        for row in sorted(rows, key=lambda row: (row.device, row.received_at_ms)):
+            instant = to_datetime(row.received_at_ms)
+            cursor.execute(_UPSERT, (row.device, row.state, row.battery, row.firmware, instant))
+            changed += cursor.rowcount
+    return changed

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+
+from alerts.schema import apply_schema
+from scad.clock import Clock
+from scad.services import Kafka, Postgres, Tansu
+from scad.settings import Settings
+from streams import topics
+from streams.kafka import Record, ensure_topics, make_producer, produce
+from streams.writer import run_writer
+from tests.streams.writer_records import refusal, signal, status, weight
+
+DEADLINE_SECONDS = 60
+
+
+def apply(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        apply_schema(conn)
+
+
+def ask(database: str, query: str) -> tuple[object, ...]:
+    with psycopg.connect(database, autocommit=True) as conn:
+        row = conn.execute(query.encode()).fetchone()
+    assert row is not None
+    return row
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not await asyncio.to_thread(true):  # noqa: ASYNC110 - a real service is asked
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def writing(settings: Settings) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_writer(settings, Clock(), stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, DEADLINE_SECONDS)
+
+
+async def send(settings: Settings, records: list[Record]) -> None:
+    await ensure_topics(settings)
+    producer = await make_producer(settings, "test")
+    try:
+        await produce(producer, records)
+    finally:
+        await producer.stop()
+
+
+def everything(readings: int) -> list[Record]:
+    """Readings, each twice, and one of what the other topics carry, with a record that nobody can read."""
+    records = [Record(topics.READINGS, b"p-1", weight(seq)) for seq in range(readings)] * 2
+    records += [Record(topics.ALERTS, b"p-1", signal(n)) for n in (1, 2, 2, 1, 3)]
+    records += [Record(topics.READINGS, b"p-1", b"not JSON"), Record(topics.QUARANTINE, b"sc-1", refusal())]
+    records += [Record(topics.STATUS, b"sc-1", status("2026-03-01T08:00:00Z", state="online"))]
+    return records
+
+
+TOTALS = """select (select count(*) from scad.reading), (select count(*) from scad.alert_event),
+    (select count(*) from scad.quarantine), (select count(*) from scad.device_status)"""
+
+
+@pytest.mark.slow
+def test_everything_is_stored_once_and_a_second_writer_changes_nothing(fresh_kafka: Kafka, database: str):
+    settings = Settings(kafka=fresh_kafka.bootstrap, database=database, partitions=3)
+    apply(database)
+
+    async def scenario() -> None:
+        async with writing(settings):
+            await send(settings, everything(3000))
+            await until(lambda: ask(database, TOTALS) == (3000, 3, 2, 1))
+        async with writing(settings):
+            await send(settings, everything(3001))
+            await until(lambda: ask(database, TOTALS)[:2] == (3001, 3))
+            await until(lambda: ask(database, "select max(times) from scad.quarantine") == (2,))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_a_database_that_goes_away_is_waited_for(fresh_kafka: Kafka, postgres: Postgres, database: str):
+    settings = Settings(kafka=fresh_kafka.bootstrap, database=database, partitions=3)
+    name = database.rpartition("/")[2]
+
+    def admin(statement: str) -> None:
+        with psycopg.connect(postgres.admin_dsn, autocommit=True) as conn:
+            conn.execute(statement.encode())
+
+    async def scenario() -> None:
+        async with writing(settings):
+            await send(settings, everything(500))  # the schema is not there yet
+            await asyncio.to_thread(apply, database)
+            await until(lambda: ask(database, TOTALS) == (500, 3, 2, 1))
+            admin(f"alter database {name} allow_connections false")
+            admin(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
+            await send(settings, everything(800))
+            admin(f"alter database {name} allow_connections true")
+            await until(lambda: ask(database, TOTALS)[:2] == (800, 3))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_the_embedded_broker_serves_the_writer_too(tansu: Tansu, database: str):
+    settings = Settings(kafka=tansu.bootstrap, kafka_embedded=True, database=database, partitions=2)
+    apply(database)
+
+    async def scenario() -> None:
+        async with writing(settings):
+            await send(settings, everything(200))
+            await until(lambda: ask(database, TOTALS) == (200, 3, 2, 1))
+
+    asyncio.run(scenario())
