@@ -1,0 +1,152 @@
+"""The application: its parts put together, and what becomes of errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+import scad
+from alerts.feed.accounts import Accounts, LoginLimiter
+from alerts.feed.api import MissingError, api
+from alerts.feed.context import (
+    BadTokenError,
+    Feed,
+    NotAllowedError,
+    NotLoggedInError,
+    make_templates,
+    render,
+)
+from alerts.feed.database import UNAVAILABLE, Database
+from alerts.feed.guard import Guard
+from alerts.feed.metrics import FeedMetrics
+from alerts.feed.operations import operations
+from alerts.feed.pages import pages
+from alerts.feed.stream import Hub
+from scad.clock import Clock
+
+log = structlog.get_logger()
+
+# Seconds after which a page that met a database away tries again by itself.
+REFRESH_S = 5
+
+
+def create_app(database: str, clock: Clock | None = None, *, demonstration: bool = False) -> FastAPI:
+    """The feed on the database with this connection string.
+
+    `clock` is what the pages call now; sessions last by its wall. `demonstration` says on every page that
+    the patients are made up. The pool and the listener start and stop with the application's lifespan.
+    """
+    clock = clock or Clock()
+    metrics = FeedMetrics()
+    pool = Database(database)
+    feed = Feed(
+        database=pool,
+        clock=clock,
+        hub=Hub(pool, clock, metrics),
+        metrics=metrics,
+        accounts=Accounts(pool),
+        limiter=LoginLimiter(),
+        templates=make_templates(),
+        demonstration=demonstration,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await pool.open()
+        listener = asyncio.create_task(feed.hub.run(), name="feed listener")
+        try:
+            yield
+        finally:
+            feed.hub.close()
+            listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await listener
+            await pool.close()
+
+    app = FastAPI(
+        title="SCAD feed",
+        version=scad.__version__,
+        summary="Alerts of clinical follow-up at home, for the people who answer them",
+        description="This is not an emergency service: in an emergency call 15 or 112.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
+    app.state.feed = feed
+    app.include_router(pages)
+    app.include_router(api)
+    app.include_router(operations)
+    app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
+    app.add_middleware(Guard, metrics=metrics)
+    _handle_errors(app)
+    return app
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith(("/api", "/openapi", "/metrics", "/queue/"))
+
+
+def _answer(request: Request, status: int, detail: str, page: str, refresh: int | None = None) -> Response:
+    """An error in the form that the asker reads: JSON for programs, a page for people."""
+    headers = {"Retry-After": str(refresh)} if refresh is not None else None
+    if _is_api(request):
+        return JSONResponse({"detail": detail}, status, headers=headers)
+    viewer = getattr(request.state, "viewer", None)
+    response = render(request, "error.html", viewer, status, message=page, refresh=refresh)
+    response.headers.update(headers or {})
+    return response
+
+
+def _handle_errors(app: FastAPI) -> None:
+    async def not_logged_in(request: Request, _: Exception) -> Response:
+        if _is_api(request) or request.method != "GET":
+            return _answer(request, 401, "no session: log in", "login.needed")
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(here, safe='')}" if here != "/" else "/login", 303)
+
+    async def bad_token(request: Request, _: Exception) -> Response:
+        return _answer(request, 403, "the CSRF token is missing or wrong", "error.forbidden")
+
+    async def not_allowed(request: Request, _: Exception) -> Response:
+        return _answer(request, 403, "your role does not include this", "error.role")
+
+    async def missing(request: Request, error: Exception) -> Response:
+        return _answer(request, 404, f"no such {error}, or it is not about your patients", "error.not_found")
+
+    async def unavailable(request: Request, error: Exception) -> Response:
+        log.warning("the database is away", error=str(error).strip(), path=request.scope.get("path"))
+        return _answer(request, 503, "the database does not answer", "error.unavailable", REFRESH_S)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        if _is_api(request) and isinstance(error, RequestValidationError):
+            return await request_validation_exception_handler(request, error)
+        return _answer(request, 400, "the request was not understood", "error.bad_request")
+
+    async def http(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        detail = str(error.detail) if isinstance(error, HTTPException) else ""
+        text = "error.not_found" if status == 404 else "error.bad_request"
+        response = _answer(request, status, detail, text)
+        response.headers.update(getattr(error, "headers", None) or {})
+        return response
+
+    app.add_exception_handler(NotLoggedInError, not_logged_in)
+    app.add_exception_handler(BadTokenError, bad_token)
+    app.add_exception_handler(NotAllowedError, not_allowed)
+    app.add_exception_handler(MissingError, missing)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, unavailable)

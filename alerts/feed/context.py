@@ -1,0 +1,183 @@
+"""What every request needs: the application's parts, who is asking, in which language, what time it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import APIKeyCookie
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from alerts.feed import sessions
+from alerts.feed.accounts import Accounts, LoginLimiter
+from alerts.feed.curves import LARGE, SMALL, draw
+from alerts.feed.database import Database
+from alerts.feed.formats import Formats, years
+from alerts.feed.metrics import FeedMetrics
+from alerts.feed.stream import Hub
+from alerts.feed.texts import LANGUAGES, Texts, choose_language
+from alerts.feed.viewer import Viewer
+from devices.times import from_datetime, to_datetime
+from scad.clock import Clock
+
+THEMES = ("auto", "light", "dark")
+LANGUAGE_COOKIE, THEME_COOKIE = "scad_language", "scad_theme"
+
+# What the script says by itself; everything else comes as markup from here.
+SCRIPT_TEXTS = (
+    "header.connected",
+    "header.connecting",
+    "header.lost",
+    "header.ended",
+    "queue.new_one",
+    "queue.new_many",
+    "queue.new_rows_one",
+    "queue.new_rows_many",
+    "queue.announce",
+    "queue.sound_on",
+    "queue.sound_off",
+    "alert.conflict",
+    "alert.conflict_closed",
+    "alert.failed",
+    "alert.gone",
+    "age.now",
+    "age.minutes",
+    "age.hours",
+    "age.days",
+)
+
+
+class NotLoggedInError(Exception):
+    """The request has no session that stands."""
+
+
+class BadTokenError(Exception):
+    """A write without the session's CSRF token, or from a page of another site."""
+
+
+class NotAllowedError(Exception):
+    """The person's role does not include this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The parts of the application that live as long as it does."""
+
+    database: Database
+    clock: Clock
+    hub: Hub
+    metrics: FeedMetrics
+    accounts: Accounts
+    limiter: LoginLimiter
+    templates: Environment
+    demonstration: bool = False
+
+    def wall_now(self) -> datetime:
+        """The wall's time: sessions and lock-outs last as long for people in a demo as elsewhere."""
+        return to_datetime(self.clock.wall())
+
+
+def make_templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("alerts.feed"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+    )
+    environment.globals.update(
+        draw=draw, SMALL=SMALL, LARGE=LARGE, ms=from_datetime, years=years, languages=LANGUAGES, themes=THEMES
+    )
+    return environment
+
+
+def feed_of(request: Request) -> Feed:
+    return cast(Feed, request.app.state.feed)
+
+
+FeedDep = Annotated[Feed, Depends(feed_of)]
+
+_cookie = APIKeyCookie(
+    name=sessions.COOKIE, auto_error=False, description="The session that POST /login opens."
+)
+
+
+async def viewer_of_request(
+    request: Request, feed: FeedDep, token: Annotated[str | None, Security(_cookie)]
+) -> Viewer:
+    """The logged-in person. Raises NotLoggedInError."""
+    viewer = None
+    if token:
+        async with feed.database.writing() as conn:
+            viewer = await sessions.find(conn, token, feed.wall_now())
+    if viewer is None:
+        raise NotLoggedInError
+    request.state.viewer = viewer
+    return viewer
+
+
+ViewerDep = Annotated[Viewer, Depends(viewer_of_request)]
+
+
+async def acting_viewer(
+    request: Request,
+    viewer: ViewerDep,
+    x_csrf_token: Annotated[str | None, Header(description="`csrf_token` of GET /api/session")] = None,
+) -> Viewer:
+    """Somebody who may act, with a request that carries the session's token in a header.
+
+    Raises BadTokenError or NotAllowedError.
+    """
+    if not sessions.same_site(request) or not sessions.csrf_matches(viewer, x_csrf_token):
+        raise BadTokenError
+    if not viewer.may_act:
+        raise NotAllowedError
+    return viewer
+
+
+ActingDep = Annotated[Viewer, Depends(acting_viewer)]
+
+
+def language_of(request: Request) -> str:
+    return choose_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language", ""))
+
+
+def theme_of(request: Request) -> str:
+    theme = request.cookies.get(THEME_COOKIE, "auto")
+    return theme if theme in THEMES else "auto"
+
+
+def render_text(request: Request, template: str, viewer: Viewer | None, **values: Any) -> str:
+    """A template in the request's language. `fmt(zone)` makes the formats of a care team's time zone."""
+    feed = feed_of(request)
+    texts = Texts(language_of(request))
+    now_ms = feed.clock.now_ms()
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return feed.templates.get_template(template).render(
+        t=texts,
+        language=texts.language,
+        theme=theme_of(request),
+        viewer=viewer,
+        now_ms=now_ms,
+        clock=feed.hub.clock_now(),
+        fmt=lambda zone="Europe/Paris": Formats(texts, zone),
+        here=path if request.method == "GET" else "/",
+        demonstration=feed.demonstration,
+        other_text=lambda key, other: Texts(other)(key),
+        texts=texts.subset(SCRIPT_TEXTS),
+        **values,
+    )
+
+
+def render(
+    request: Request, template: str, viewer: Viewer | None, status: int = 200, **values: Any
+) -> HTMLResponse:
+    return HTMLResponse(
+        render_text(request, template, viewer, **values),
+        status_code=status,
+        headers={"Content-Language": language_of(request), "Vary": "Accept-Language, Cookie"},
+    )

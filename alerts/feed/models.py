@@ -1,0 +1,292 @@
+"""What the feed says, as JSON and to its own pages: one model for both, so that they cannot differ.
+
+Instants are aware datetimes (RFC 3339 in JSON); numbers are in the kind's canonical unit (UCUM).
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+Severity = Literal["high", "medium", "low"]
+AlertClass = Literal["clinical", "technical"]
+Sex = Literal["female", "male", "unknown"]
+AlertState = Literal["open", "acknowledged", "cleared", "superseded"]
+
+RANK: dict[str, int] = {"high": 3, "medium": 2, "low": 1}
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Explanation(Model):
+    """One plain sentence: what happened against which limit."""
+
+    fr: str = ""
+    en: str = ""
+
+
+class Evidence(Model):
+    """One reading that decided; `value` is what was compared, in canonical units."""
+
+    device: str
+    seq: int
+    measured_at: datetime
+    value: float | str | None = None
+    epoch: int = 0
+    kind: str = ""
+
+
+class Alert(Model):
+    """One alert as it stands: the engine's episode, and what people did with it."""
+
+    alert: UUID
+    patient: str
+    protocol: str
+    protocol_version: str
+    rule: str
+    class_: AlertClass = Field(alias="class")
+    severity: Severity
+    condition: Literal["raised", "cleared"]
+    state: AlertState
+    opened_at: datetime
+    last_at: datetime
+    cleared_at: datetime | None = None
+    reason: str | None = None
+    late: bool
+    value: float | None = None
+    limit: float | None = None
+    unit: str | None = None
+    explanation: Explanation
+    evidence: list[Evidence] = []
+    supersedes: list[UUID] = []
+    superseded_by: UUID | None = None
+    acknowledged_by: str | None = None
+    acknowledged_name: str | None = None
+    acknowledged_at: datetime | None = None
+    changed_at: datetime
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @computed_field(description="Nobody has acknowledged it, and it is still in the queue.")  # type: ignore[prop-decorator]
+    @property
+    def open(self) -> bool:
+        return self.state == "open"
+
+    @computed_field(  # type: ignore[prop-decorator]
+        description="It asks for attention: clinical, high, not late, open, and its condition holds."
+    )
+    @property
+    def ringing(self) -> bool:
+        return (
+            self.state == "open"
+            and self.condition == "raised"
+            and self.severity == "high"
+            and self.class_ == "clinical"
+            and not self.late
+        )
+
+    @property
+    def live(self) -> bool:
+        """It stands in the queue."""
+        return self.state == "open" or (self.state == "acknowledged" and self.condition == "raised")
+
+    @property
+    def order(self) -> tuple[int, bool, datetime, str]:
+        """Gravest first, then what nobody has taken note of, then the oldest."""
+        return (-RANK[self.severity], self.state != "open", self.opened_at, str(self.alert))
+
+
+class AlertEvent(Model):
+    """One step in an alert's life: a signal of the engine, or somebody's action. Never changed."""
+
+    id: int
+    at: datetime
+    recorded_at: datetime
+    patient: str
+    alert: UUID | None
+    rule: str | None = None
+    kind: Literal["signal", "action"]
+    event: str
+    actor: str
+    actor_name: str | None = None
+    severity: Severity | None = None
+    body: dict[str, Any] = {}
+
+
+class LastReading(Model):
+    """The last value of one kind, by when it was measured."""
+
+    kind: str
+    value: float | None
+    second: float | None = Field(default=None, description="Diastolic pressure beside systolic.")
+    unit: str
+    measured_at: datetime
+    received_at: datetime
+    late: bool = Field(description="It arrived more than 24 hours after it was measured.")
+
+
+class Person(Model):
+    """Who the patient is. Names come from the identity schema and reach pages and answers only."""
+
+    patient: str
+    care_team: str
+    team_name: str
+    time_zone: str
+    family_name: str | None = None
+    given_names: str | None = None
+    birth_date: date | None = None
+    sex: Sex = "unknown"
+    phone: str | None = None
+
+
+class QueueRow(Model):
+    """One patient with the alerts that stand, in the order of the page."""
+
+    person: Person
+    alerts: list[Alert]
+    last: list[LastReading] = []
+
+    @property
+    def patient(self) -> str:
+        return self.person.patient
+
+
+class Counts(Model):
+    """Standing alerts that this person may see, by class and severity; `open` are not acknowledged yet."""
+
+    high: int = 0
+    medium: int = 0
+    low: int = 0
+    technical: int = 0
+    open: int = 0
+    ringing: int = 0
+
+
+class Queue(Model):
+    """The live queue. `cursor` is where `/api/stream?after=` goes on without missing or doubling anything."""
+
+    now: datetime
+    cursor: int
+    current_to: datetime | None = Field(description="When the last reading of any patient was received.")
+    counts: Counts
+    clinical: list[QueueRow]
+    technical: list[QueueRow]
+    clinical_total: int
+    technical_total: int
+
+
+class Device(Model):
+    """A device and since when the patient has it; status is what it last said of itself."""
+
+    device: str
+    model: str | None
+    from_at: datetime
+    to_at: datetime | None
+    state: str | None = None
+    battery: int | None = None
+    status_at: datetime | None = None
+
+
+class PlanSummary(Model):
+    """The care plan in force."""
+
+    version: int
+    from_at: datetime
+    author: str
+    document: dict[str, Any]
+
+
+class PatientPage(Model):
+    """One patient: who, with what devices and care plan, and every alert with its history."""
+
+    now: datetime
+    person: Person
+    devices: list[Device]
+    plan: PlanSummary | None
+    last: list[LastReading]
+    standing: list[Alert]
+    history: list[Alert]
+    events: list[AlertEvent]
+
+
+class ReadingOut(Model):
+    """One stored reading, with the contract's names."""
+
+    device: str
+    epoch: int
+    seq: int
+    kind: str
+    measured_at: datetime
+    received_at: datetime
+    value: float | None
+    values: dict[str, Any]
+    flags: list[str]
+    context: dict[str, str]
+    marks: list[str] = Field(description="Artefact gates that the reading failed.")
+    too_late: bool
+
+
+class Readings(Model):
+    """Readings in the order of measurement. With `truncated`, ask again from the last one's instant."""
+
+    patient: str
+    from_: datetime = Field(alias="from")
+    to: datetime
+    truncated: bool
+    readings: list[ReadingOut]
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class AlertDetail(Model):
+    """An alert with everything that happened to it, in order."""
+
+    alert: Alert
+    events: list[AlertEvent]
+
+
+class Alerts(Model):
+    """Alerts, latest first. `next` is the value of `before` for the following page, null on the last."""
+
+    alerts: list[Alert]
+    next: str | None
+
+
+class Note(BaseModel):
+    """What somebody wants to have on record with an action."""
+
+    model_config = ConfigDict(extra="forbid")
+    # 500: a few sentences; what is longer belongs in the patient's record.
+    note: str | None = Field(default=None, max_length=500, pattern=r"^[^\x00]*$")
+
+
+class Acknowledged(Model):
+    """The alert after the action."""
+
+    alert: Alert
+
+
+class Conflict(Model):
+    """Why an action was refused (409): somebody was quicker, or the alert no longer stands."""
+
+    error: Literal["already", "cleared", "superseded"]
+    by: str | None = Field(description="Who acknowledged it.")
+    at: datetime | None
+    alert: Alert
+
+
+class Session(Model):
+    """Who is logged in. Send `csrf_token` as header X-CSRF-Token with every write."""
+
+    login: str
+    display_name: str
+    role: str
+    care_teams: list[str] | None = Field(description="null: all")
+    csrf_token: str
+    expires_at: datetime
+    now: datetime

@@ -1,0 +1,275 @@
+"""The pages: log-in, queue, patient. Everything works without JavaScript; with it, it is live."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from alerts.feed import assemble, queries, sessions
+from alerts.feed.context import (
+    LANGUAGE_COOKIE,
+    THEME_COOKIE,
+    THEMES,
+    BadTokenError,
+    FeedDep,
+    NotAllowedError,
+    ViewerDep,
+    render,
+    render_text,
+)
+from alerts.feed.models import AlertClass, Conflict, QueueRow
+from alerts.feed.texts import LANGUAGES
+from alerts.feed.viewer import Viewer
+from devices.times import from_datetime, to_datetime
+
+pages = APIRouter(include_in_schema=False)
+
+# Patients whose rows a page may ask for at once; more events than that reload it.
+ROWS_AT_ONCE = 100
+# The page says that the stream stands still when no reading of anybody came for so long.
+STALLED_AFTER_MS = 60 * 60_000
+PERIODS = (14, 30, 90)
+PREFERENCE_S = 365 * 86_400
+PATIENT_PATTERN = r"^[^\x00-\x1f/]{1,128}$"
+
+
+def freshness(current_ms: int | None, now_ms: int) -> str:
+    """none, current or stalled: what the header says about the age of the data."""
+    if current_ms is None:
+        return "none"
+    return "stalled" if now_ms - current_ms > STALLED_AFTER_MS else "current"
+
+
+@pages.get("/")
+async def queue_page(
+    request: Request,
+    feed: FeedDep,
+    viewer: ViewerDep,
+    rows: Annotated[int, Query(ge=1, le=assemble.ROWS_MAX)] = assemble.ROWS_SHOWN,
+) -> Response:
+    return await _queue(request, feed, viewer, rows)
+
+
+async def _queue(
+    request: Request, feed: FeedDep, viewer: Viewer, shown: int, conflict: Conflict | None = None
+) -> Response:
+    now_ms = feed.clock.now_ms()
+    async with feed.database.reading() as conn:
+        found = await assemble.queue(conn, viewer, now_ms, shown)
+        rows: list[tuple[AlertClass, QueueRow]] = [
+            *(("clinical", row) for row in found.clinical),
+            *(("technical", row) for row in found.technical),
+        ]
+        views = await assemble.views(conn, rows, now_ms)
+    current_ms = from_datetime(found.current_to) if found.current_to is not None else None
+    return render(
+        request,
+        "queue.html",
+        viewer,
+        409 if conflict is not None else 200,
+        queue=found,
+        clinical=[view for view in views if view.section == "clinical"],
+        technical=[view for view in views if view.section == "technical"],
+        current_ms=current_ms,
+        freshness=freshness(current_ms, now_ms),
+        shown=shown,
+        step=assemble.ROWS_SHOWN,
+        conflict=conflict,
+    )
+
+
+@pages.get("/queue/rows")
+async def queue_rows(
+    request: Request,
+    feed: FeedDep,
+    viewer: ViewerDep,
+    patient: Annotated[list[str], Query(max_length=ROWS_AT_ONCE)],
+) -> Response:
+    """The rows of some patients as the page shows them now, and its header; `html` is null for a row that
+    is not in the queue any more."""
+    now_ms = feed.clock.now_ms()
+    patients = [name for name in patient if "\x00" not in name]
+    async with feed.database.reading() as conn:
+        rows = await assemble.rows_of(conn, viewer, patients, to_datetime(now_ms))
+        counts = await queries.counts(conn, viewer)
+        current = await queries.current_to(conn, to_datetime(now_ms))
+        views = await assemble.views(conn, [(section, row) for (section, _), row in rows.items()], now_ms)
+    current_ms = from_datetime(current) if current is not None else None
+    drawn = {view.key: view for view in views}
+    answer = []
+    for key in (f"{section}:{name}" for name in patients for section in ("clinical", "technical")):
+        view = drawn.get(key)
+        html = render_text(request, "row_only.html", viewer, view=view) if view is not None else None
+        answer.append({"key": key, "order": view.order if view is not None else None, "html": html})
+    header = render_text(
+        request,
+        "status_only.html",
+        viewer,
+        counts=counts,
+        current_ms=current_ms,
+        freshness=freshness(current_ms, now_ms),
+    )
+    return JSONResponse(
+        {**feed.hub.clock_now(), "header": header, "ringing": counts.ringing, "rows": answer},
+        headers={"Vary": "Accept-Language, Cookie"},
+    )
+
+
+@pages.post("/alerts/{alert}/acknowledge")
+async def acknowledge_form(
+    request: Request, feed: FeedDep, viewer: ViewerDep, alert: UUID, csrf: Annotated[str, Form()] = ""
+) -> Response:
+    """The button without JavaScript: back to the queue, or the queue with who was quicker (409)."""
+    if not sessions.same_site(request) or not sessions.csrf_matches(viewer, csrf):
+        raise BadTokenError
+    if not viewer.may_act:
+        raise NotAllowedError
+    conflict = await acknowledge(feed, viewer, alert, None)
+    if isinstance(conflict, Conflict):
+        return await _queue(request, feed, viewer, assemble.ROWS_SHOWN, conflict)
+    if conflict is None:
+        return _not_found(request, viewer)
+    return RedirectResponse("/", 303)
+
+
+async def acknowledge(feed: FeedDep, viewer: Viewer, which: UUID, note: str | None) -> Conflict | bool | None:
+    """Take note of an alert: True; who was quicker; or None when the viewer has no such alert."""
+    async with feed.database.writing() as conn:
+        if await queries.alert(conn, viewer, which) is None:
+            return None
+        at = to_datetime(feed.clock.now_ms())
+        result, who, when = await queries.acknowledge(conn, which, viewer.login, at, note)
+        feed.metrics.acknowledgements.labels(result).inc()
+        now = await queries.alert(conn, viewer, which)
+    if result == "acknowledged":
+        return True
+    if now is None or result == "unknown":
+        return None
+    return Conflict.model_validate({"error": result, "by": who, "at": when, "alert": now})
+
+
+@pages.get("/patients/{patient}")
+async def patient_page(
+    request: Request,
+    feed: FeedDep,
+    viewer: ViewerDep,
+    patient: str,
+    days: Annotated[int, Query(ge=1, le=366)] = PERIODS[0],
+) -> Response:
+    now_ms = feed.clock.now_ms()
+    async with feed.database.reading() as conn:
+        page = await assemble.patient_page(conn, viewer, patient, now_ms) if "\x00" not in patient else None
+        if page is None:
+            return _not_found(request, viewer)
+        curves = await assemble.patient_curves(conn, page, now_ms, days)
+        cursor = await queries.cursor(conn)
+    return render(
+        request,
+        "patient.html",
+        viewer,
+        page=page,
+        curves=curves,
+        days=days,
+        periods=PERIODS,
+        cursor=cursor,
+    )
+
+
+def _not_found(request: Request, viewer: Viewer) -> Response:
+    return render(request, "error.html", viewer, 404, message="error.not_found", refresh=None)
+
+
+@pages.get("/login")
+async def login_page(request: Request, next: str = "/", ended: bool = False) -> Response:
+    return render(
+        request,
+        "login.html",
+        None,
+        problem=None,
+        minutes=0,
+        ended=ended,
+        user="",
+        next=sessions.local_path(next),
+    )
+
+
+@pages.post("/login")
+async def login(
+    request: Request,
+    feed: FeedDep,
+    user: Annotated[str, Form()] = "",
+    password: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/",
+) -> Response:
+    """Open a session; 401 with the form for a wrong password, 429 when there were too many."""
+    if not sessions.same_site(request):
+        raise BadTokenError
+    now = feed.wall_now()
+    address = request.client.host if request.client is not None else ""
+    problem, minutes, viewer = "failed", 0, None
+    if not feed.limiter.allow(address, now.timestamp()):
+        problem, minutes = "locked", 1
+        outcome = "limited"
+    else:
+        viewer, minutes = await feed.accounts.check(user, password, now)
+        outcome = "success" if viewer is not None else "locked" if minutes else "refused"
+        problem = "locked" if minutes else "failed"
+    feed.metrics.logins.labels(outcome).inc()
+    path = sessions.local_path(next)
+    if viewer is None:
+        status = 429 if minutes else 401
+        return render(
+            request,
+            "login.html",
+            None,
+            status,
+            problem=problem,
+            minutes=minutes,
+            ended=False,
+            user=user[:64],
+            next=path,
+        )
+    async with feed.database.writing() as conn:
+        token = await sessions.begin(conn, viewer, now)
+    response = RedirectResponse(path, 303)
+    sessions.set_cookie(response, token, secure=request.url.scheme == "https")
+    return response
+
+
+@pages.post("/logout")
+async def logout(
+    request: Request, feed: FeedDep, viewer: ViewerDep, csrf: Annotated[str, Form()] = ""
+) -> Response:
+    if not sessions.same_site(request) or not sessions.csrf_matches(viewer, csrf):
+        raise BadTokenError
+    async with feed.database.writing() as conn:
+        await sessions.end(conn, viewer)
+    response = RedirectResponse("/login?ended=true", 303)
+    response.delete_cookie(sessions.COOKIE, path="/")
+    return response
+
+
+@pages.post("/preferences")
+async def preferences(
+    request: Request,
+    language: Annotated[str, Form()] = "",
+    theme: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/",
+) -> Response:
+    """Language and appearance: two cookies that say nothing about anybody."""
+    if not sessions.same_site(request):
+        raise BadTokenError
+    response = RedirectResponse(sessions.local_path(next), 303)
+    secure = request.url.scheme == "https"
+    for name, value, allowed in (
+        (LANGUAGE_COOKIE, language, LANGUAGES),
+        (THEME_COOKIE, theme, THEMES),
+    ):
+        if value in allowed:
+            response.set_cookie(
+                name, value, max_age=PREFERENCE_S, samesite="lax", secure=secure, httponly=True
+            )
+    return response

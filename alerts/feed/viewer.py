@@ -1,0 +1,40 @@
+"""Who is looking, and what that allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Role = Literal["nurse", "physician", "administrator", "engineer", "auditor"]
+ROLES: tuple[Role, ...] = ("nurse", "physician", "administrator", "engineer", "auditor")
+
+# Who may change what becomes of an alert: those who answer for patients.
+ACTING: frozenset[Role] = frozenset({"nurse", "physician"})
+# Who may read the process's own figures; they name no patient.
+OPERATING: frozenset[Role] = frozenset({"administrator", "engineer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """A logged-in person. `teams` are the care teams whose patients the person sees; an auditor without a
+    team sees all of them, anybody else without a team none."""
+
+    login: str
+    display_name: str
+    role: Role
+    teams: tuple[str, ...]
+    csrf_token: str = ""
+    token_hash: bytes = b""
+    expires_at: datetime | None = None
+
+    @property
+    def sees_all(self) -> bool:
+        return self.role == "auditor" and not self.teams
+
+    @property
+    def may_act(self) -> bool:
+        return self.role in ACTING
+
+    def sees(self, care_team: str | None) -> bool:
+        return self.sees_all or care_team in self.teams

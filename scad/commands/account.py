@@ -1,0 +1,60 @@
+"""`scad account`: who may log in."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    account = typer.Typer(no_args_is_help=True, help="People who may log in to the feed.")
+    app.add_typer(account, name="account")
+
+    @account.command()
+    def add(
+        login: Annotated[str, typer.Argument(help="User name: small letters, digits and ._@-")],
+        role: Annotated[str, typer.Option(help="nurse, physician, administrator, engineer or auditor")],
+        care_team: Annotated[
+            str | None, typer.Option(help="Whose patients the person sees; nurses and physicians need one.")
+        ] = None,
+        name: Annotated[str | None, typer.Option(help="The name that others see.")] = None,
+        language: Annotated[str, typer.Option(help="fr or en")] = "fr",
+        password_file: Annotated[
+            typer.FileText | None, typer.Option(help="Read the password from here; - for standard input.")
+        ] = None,
+    ) -> None:
+        """Add a person, or give an existing one another password, role and team."""
+        import psycopg
+
+        from alerts.feed.accounts import AccountError, create_account
+        from alerts.feed.viewer import ROLES
+        from devices.times import to_datetime
+        from scad.clock import wall_ms
+        from scad.settings import SettingsError, load_settings
+
+        if password_file is None:
+            password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        else:
+            password = password_file.read().rstrip("\r\n")
+        known = {known: known for known in ROLES}
+        try:
+            settings = load_settings()
+            if role not in known:
+                raise AccountError(f"role {role!r} is not one of {', '.join(ROLES)}")
+            with psycopg.connect(settings.database) as conn:
+                create_account(
+                    conn,
+                    login,
+                    password,
+                    known[role],
+                    care_team,
+                    at=to_datetime(wall_ms()),
+                    display_name=name,
+                    language=language,
+                )
+        except (AccountError, SettingsError, psycopg.Error) as error:
+            print(str(error).strip(), file=sys.stderr)
+            raise typer.Exit(1) from None
+        print(f"{login} may log in as {role}" + (f" of {care_team}" if care_team else ""))
