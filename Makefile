@@ -16,19 +16,19 @@ ARGS ?=
 
 # uv where it works (seconds), else pip (half a minute)
 define install
-	if uv --version >/dev/null 2>&1; \
+	@if uv --version >/dev/null 2>&1; \
 	then uv pip install --quiet --python $(BIN)/python $(1); \
 	else $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1); fi
 endef
 
 setup: .venv/.embedded
-	$(BIN)/python -m scad.services fetch --for demo
+	@$(BIN)/python -m scad.services fetch --for demo
 
 setup-test: .venv/.embedded .venv/.test
-	$(BIN)/python -m scad.services fetch --for test
+	@$(BIN)/python -m scad.services fetch --for test
 
 demo: setup
-	exec $(BIN)/scad demo $(ARGS)
+	@exec $(BIN)/scad demo $(ARGS)
 
 test: setup-test
 	$(BIN)/python -m pytest $(ARGS)
@@ -45,7 +45,7 @@ lint: .venv/.embedded .venv/.test
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo 'Python cannot make a virtualenv here: install the package python3-venv'; exit 1; }
 	@echo 'making the virtualenv .venv'
-	$(PYTHON) -m venv --clear .venv
+	@$(PYTHON) -m venv --clear .venv
 
 .venv/.embedded: requirements-embedded.txt pyproject.toml | .venv/bin/pip
 	@echo 'installing the Python packages'

