@@ -135,7 +135,7 @@ def _one(
         if was is not None:
             out.emit(was, "cleared", reason=reason)
         out.emit(episode, "raised", late=late, supersedes=names)
-        if episode.last.at_ms != episode.start.at_ms:
+        if episode.last != episode.start:
             out.emit(episode, "updated", late=late)
         if episode.end is not None:
             out.emit(episode, "cleared")

@@ -53,10 +53,15 @@ class Engine:
     """
 
     def __init__(
-        self, library: Library, defaults: Sequence[str] = (), retention_ms: int | None = RETENTION_MS
+        self,
+        library: Library,
+        defaults: Sequence[str] = (),
+        retention_ms: int | None = RETENTION_MS,
+        checkpoint_every: int = CHECKPOINT_EVERY,
     ) -> None:
         self.library = library
         self.retention_ms = retention_ms
+        self.checkpoint_every = checkpoint_every
         self._default = default_timeline(library, tuple(defaults))
         self._lane_of = lanes_of(library)
         self._programs: dict[tuple[int, str], Program] = {}
@@ -199,7 +204,7 @@ class Engine:
                 if changed is not None:
                     self._changed(lane, o.key, before.open, changed, out)
         lane.since_checkpoint += 1
-        if lane.since_checkpoint >= CHECKPOINT_EVERY:
+        if lane.since_checkpoint >= self.checkpoint_every:
             lane.checkpoints.append(Checkpoint(o.key, tuple(lane.states), lane.version))
             lane.since_checkpoint = 0
 
@@ -323,8 +328,12 @@ class Engine:
         """A reading of a kind was measured at an instant: may silence end, or never have been?"""
         times = state.times.setdefault(o.kind, [])
         if not times or o.at_ms > times[-1]:
+            # A silence that ended before the last reading of the kind is not this one's to change.
+            last_ms = times[-1] if times else NOTHING_BEFORE[0]
             times.append(o.at_ms)
-            quiet = not any(e.end is None for found in state.silences.values() for e in found)
+            quiet = not any(
+                e.end is None or e.end.at_ms > last_ms for found in state.silences.values() for e in found
+            )
             if quiet and (state.deadline_ms is None or o.at_ms <= state.deadline_ms):
                 return
         else:

@@ -1,0 +1,73 @@
+"""The promise of the engine: order, delay, repetition and batching do not change what stands."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams.engine import Engine
+from streams.protocols import load_published
+from streams.signal import StandingEpisode, fold
+from tests.streams.histories import PATIENT, Told, told
+
+LIBRARY = load_published()
+EXAMPLES = 350  # for each of six protocols: 2,100 histories a run
+
+
+def in_order(history: Told, protocol: str) -> list[StandingEpisode]:
+    """The definition: the plan first, then each reading once, sorted by when it was measured, then the clock."""
+    engine = Engine(LIBRARY, (protocol,))
+    state = engine.new_state(PATIENT)
+    if history.plan is not None:
+        engine.apply(state, plans=[history.plan])
+    for reading in sorted(history.readings, key=lambda r: (r.order, repr(r.values))):
+        engine.apply(state, [reading])
+    engine.apply(state, tick_ms=history.until_ms)
+    return engine.standing(state)
+
+
+@pytest.mark.parametrize("protocol", sorted(LIBRARY.protocols))
+def test_however_a_history_arrives_the_same_episodes_stand_and_the_signals_fold_to_them(protocol: str) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(told(protocol))
+    def holds(history: Told) -> None:
+        engine = Engine(LIBRARY, (protocol,), checkpoint_every=3)  # so that short histories have several
+        state = engine.new_state(PATIENT)
+        folded: dict[str, StandingEpisode] = {}
+        numbers = []
+        for arrival in history.arrivals:
+            if arrival.restart:
+                state = engine.load(PATIENT, engine.dump(state))
+            plans = [] if arrival.plan is None else [arrival.plan]
+            signals = engine.apply(state, arrival.readings, plans, arrival.tick_ms)
+            for signal in signals:
+                numbers.append(signal.n)
+                fold(folded, signal)
+            standing = engine.standing(state)
+            assert sorted(folded.values(), key=by_alert) == sorted(standing, key=by_alert)
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert engine.standing(state) == in_order(history, protocol)
+
+    holds()
+
+
+def by_alert(episode: StandingEpisode) -> str:
+    return episode.alert
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_state_read_back_from_disk_is_written_the_same(data: st.DataObject) -> None:
+    protocol = data.draw(st.sampled_from(sorted(LIBRARY.protocols)))
+    history = data.draw(told(protocol))
+    engine = Engine(LIBRARY, (protocol,))
+    state = engine.new_state(PATIENT)
+    for arrival in history.arrivals:
+        engine.apply(state, arrival.readings, [] if arrival.plan is None else [arrival.plan], arrival.tick_ms)
+    written = engine.dump(state)
+    assert engine.dump(engine.load(PATIENT, written)) == written
