@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,11 +88,11 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(POLL_SECONDS)
 
 
-class Service:
+class Service(ABC):
     """Base of all runners. `folder` holds configuration, data and log; the same folder starts again with
     the data it has. Ports are chosen once per object and kept over restarts, so that clients come back."""
 
-    name: ClassVar[str] = "service"
+    name: str
     ready_seconds: ClassVar[float] = 60.0
     stop_seconds: ClassVar[float] = 20.0
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -105,25 +106,27 @@ class Service:
 
     # What a runner says about its service
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """The program and its arguments."""
 
     def environment(self) -> Mapping[str, str]:
         return os.environ
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - some services need nothing
         """Write configuration and make data folders; called before every start."""
 
+    @abstractmethod
     def answers(self) -> bool:
         """Ask the service itself whether it does its work now."""
-        raise NotImplementedError
 
-    def started(self) -> None:
+    def started(self) -> None:  # noqa: B027 - some services need nothing
         """Called after every start, once the service answers."""
 
     @property
+    @abstractmethod
     def version(self) -> str:
-        raise NotImplementedError
+        """As the program itself says it."""
 
     # What a user of a runner calls
 
@@ -289,6 +292,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 class Program(Service):
     """Any program of ours or others as a service: a bridge, a worker, a feed.
 
+    Children of its own have to end with it: the parent's death reaches the program itself only.
     `ready` is asked until it says yes; without it the program counts as ready once it runs.
     """
 
@@ -301,7 +305,7 @@ class Program(Service):
         ready: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(folder)
-        self.name = name  # type: ignore[misc]
+        self.name = name
         self._command = list(command)
         self._environment = {**os.environ, **(environment or {})}
         self._ready = ready

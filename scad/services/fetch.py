@@ -246,6 +246,7 @@ def fetch(purpose: Purpose, say: Say, require_all: bool = False) -> list[Outcome
                 outcomes.append(Outcome(name, str(problem), needed))
             else:
                 outcomes.append(Outcome(name, None, needed))
+        shutil.rmtree(fetcher.apt.folder, ignore_errors=True)  # the lists of packages: 20 MB, old tomorrow
         return outcomes
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
-import secrets
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -142,8 +142,7 @@ class Kafka:
         """Drawn once per folder: a node with another cluster's data refuses to start."""
         file = self.folder / "cluster-id"
         if not file.is_file():
-            text = uuid.UUID(bytes=secrets.token_bytes(16)).bytes.hex()
-            file.write_text(_base64_of_uuid(text))
+            file.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
         return file.read_text()
 
     @property
@@ -202,8 +201,7 @@ class Kafka:
         self.stop()
         return self.start()
 
-    def _all(self, action: object) -> None:
-        assert callable(action)  # noqa: S101
+    def _all(self, action: Callable[[KafkaNode], None]) -> None:
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(action, self.nodes))
 
@@ -231,9 +229,3 @@ def listens(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _base64_of_uuid(text: str) -> str:
-    import base64
-
-    return base64.urlsafe_b64encode(bytes.fromhex(text)).decode().rstrip("=")
