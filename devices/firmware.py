@@ -175,10 +175,9 @@ class Firmware:
     def pump(self) -> None:
         """Send as much of the outbox as the two bounds in flight allow."""
         while self.online and len(self._unacknowledged) < MESSAGES_IN_FLIGHT_MAX:
-            room = READINGS_IN_FLIGHT_MAX - self._in_flight
-            if room <= 0:
-                return
-            waiting = self.outbox.after(self._cursor, min(self._array_max, room))
+            if READINGS_IN_FLIGHT_MAX - self._in_flight < self._array_max:
+                return  # a whole array or nothing: a backlog is not to be cut into crumbs
+            waiting = self.outbox.after(self._cursor, self._array_max)
             if not waiting:
                 return
             flying = {position for positions in self._unacknowledged.values() for position in positions}
