@@ -189,7 +189,9 @@ class Engine:
                 local_ms = o.at_ms + o.offset_min * 60_000
                 moment.day, moment.minute = local_ms // 86_400_000, local_ms % 86_400_000 // 60_000
             moment.conflicts = lane.history.conflicts
-            moment.open_rules = lane.open_rules
+            moment.clinical_open = bool(lane.open_rules) and not lane.open_rules.isdisjoint(
+                program.clinical[o.kind]
+            )
             states = lane.states
             levels_of = program.levels[index + 1]
             for position, rule, statistic in watchers:

@@ -34,7 +34,7 @@ class Program:
     of a rule under version i of the plan, None where the version does not have the rule.
     """
 
-    __slots__ = ("by_kind", "keys", "levels", "places", "rules", "timeline")
+    __slots__ = ("by_kind", "clinical", "keys", "levels", "places", "rules", "timeline")
 
     def __init__(self, timeline: Timeline, lane: str, lane_of: dict[str, str]) -> None:
         self.timeline = timeline
@@ -50,6 +50,10 @@ class Program:
             self.rules.append((rule, rule.statistic))
             for kind in kinds:
                 self.by_kind.setdefault(kind, []).append((position, rule, rule.statistic))
+        self.clinical: dict[str, frozenset[RuleKey]] = {
+            kind: frozenset(rule.key for _, rule, _ in watching if rule.cls == "clinical")
+            for kind, watching in self.by_kind.items()
+        }
         self.keys: tuple[RuleKey, ...] = tuple((*rule.key,) for rule, _ in self.rules)
         self.places = {key: i for i, key in enumerate(self.keys)}
         none: tuple[tuple[Level, ...] | None, ...] = tuple(None for _ in self.keys)

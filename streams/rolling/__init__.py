@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streams.rolling.base import Measure, Moment, Parameters, Personal, Ref, Statistic, ref
+from streams.rolling.inr import Inr, TimeInRange
+from streams.rolling.personal import Cusum, Macd, PersonalZ, PressureSession
 from streams.rolling.pressure import Pressure, WeekMean
 from streams.rolling.simple import Glucose, RestingRate, Value
 from streams.rolling.technical import ClockFault, DeviceFault
+from streams.rolling.trend import GlucoseTrend
+from streams.rolling.vital import News2, Saturation
 from streams.rolling.weight import AboveDryWeight, Gain, Loss
 
 STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
@@ -19,6 +23,15 @@ STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
     "value": Value,
     "glucose": Glucose,
     "resting-heart-rate": RestingRate,
+    "cusum": Cusum,
+    "macd": Macd,
+    "personal-z": PersonalZ,
+    "pressure-session": PressureSession,
+    "oxygen-saturation": Saturation,
+    "news2": News2,
+    "inr": Inr,
+    "time-in-therapeutic-range": TimeInRange,
+    "glucose-trend": GlucoseTrend,
     "device-fault": DeviceFault,
     "clock-fault": ClockFault,
 }

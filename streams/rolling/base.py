@@ -78,7 +78,7 @@ class Personal(msgspec.Struct, frozen=True):
 class Moment:
     """Where in the patient's own time an observation stands. One object is reused for a whole pass."""
 
-    __slots__ = ("conflicts", "day", "minute", "open_rules", "personal")
+    __slots__ = ("clinical_open", "conflicts", "day", "minute", "personal")
 
     def __init__(self) -> None:
         self.day = 0
@@ -87,8 +87,8 @@ class Moment:
         """Minute of the patient-local day."""
         self.personal = Personal()
         self.conflicts: frozenset[tuple[str, int, int]] = frozenset()
-        self.open_rules: frozenset[tuple[str, str]] = frozenset()
-        """(protocol, rule) whose alert is open in this lane: a baseline does not learn meanwhile."""
+        self.clinical_open = False
+        """Whether a clinical alert that watches this kind is open: a baseline does not learn meanwhile."""
 
 
 class Statistic(Protocol):

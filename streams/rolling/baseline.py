@@ -1,0 +1,104 @@
+"""A patient's own usual value: learnt slowly, never from an alert, never beyond a cap (reference section 6)."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+import msgspec
+
+from streams.history import DAY_MS
+
+WINDOW_DAYS = 28
+"""Days that the baseline looks back."""
+
+PROVISIONAL_DAYS = 7
+"""Fewer accepted days than this: absolute rules only."""
+
+FULL_DAYS = 14
+"""From this many days on the patient's own scatter stands by itself; before, it is mixed with the
+population's, which weighs PRIOR_DAYS days."""
+
+PRIOR_DAYS = 10
+
+QUARANTINE_MS = DAY_MS
+"""The last 24 hours are not learnt: what may be the beginning of a decompensation is no baseline."""
+
+MAD_TO_SD = 1.4826
+"""Standard deviation of a normal distribution in units of its median absolute deviation (1 / 0.6745)."""
+
+
+class Usual(msgspec.Struct, frozen=True):
+    """How a baseline learns: the least scatter it believes in (twice the device's resolution), the population's
+    scatter, and how far the centre may move in a week, all in the unit of the measurement."""
+
+    floor: float
+    prior_sd: float
+    drift_per_week: float
+
+
+class Baseline(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Daily means of the window, what waits for its 24 hours, and the centre and scale that follow."""
+
+    days: tuple[tuple[int, float, int], ...] = ()
+    """(local day, mean, number of values), ascending."""
+    waiting: tuple[tuple[int, int, float], ...] = ()
+    """(instant in ms, local day, value) of the last 24 hours."""
+    centre: float | None = None
+    scale: float = 0.0
+    centre_day: int = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.centre is not None
+
+    def z(self, value: float) -> float:
+        """Robust z: distance from the centre in units of the scale. Only when `ready`."""
+        return (value - (self.centre or 0.0)) / self.scale
+
+
+MAX_WAITING = 300  # a value every five minutes for 24 hours; more a day are one value repeated
+
+
+def forget(baseline: Baseline) -> Baseline:
+    """An alert is open: nothing of the last 24 hours will be learnt."""
+    if not baseline.waiting:
+        return baseline
+    return msgspec.structs.replace(baseline, waiting=())
+
+
+def learn(baseline: Baseline, usual: Usual, at_ms: int, day: int, value: float) -> Baseline:
+    """Take a value into waiting, and what has waited 24 hours into the days."""
+    due = [w for w in baseline.waiting if w[0] <= at_ms - QUARANTINE_MS]
+    waiting = (*baseline.waiting[len(due) :], (at_ms, day, value))
+    waiting = waiting[-MAX_WAITING:]
+    if not due:
+        return Baseline(baseline.days, waiting, baseline.centre, baseline.scale, baseline.centre_day)
+    days = list(baseline.days)
+    for _, on, number in due:
+        if days and days[-1][0] == on:
+            _, mean, n = days[-1]
+            days[-1] = (on, mean + (number - mean) / (n + 1), n + 1)
+        else:
+            days.append((on, number, 1))
+    days = [d for d in days if d[0] > day - WINDOW_DAYS]
+    centre, scale = _centre(days, usual)
+    if centre is None:
+        return Baseline(tuple(days), waiting)
+    if baseline.centre is not None and len(days) >= FULL_DAYS:
+        reach = usual.drift_per_week / 7.0 * max(0, day - baseline.centre_day)
+        centre = min(max(centre, baseline.centre - reach), baseline.centre + reach)
+    return Baseline(tuple(days), waiting, centre, scale, day)
+
+
+def _centre(days: list[tuple[int, float, int]], usual: Usual) -> tuple[float | None, float]:
+    """(median, scale) of the daily means; (None, 0) while there are too few."""
+    n = len(days)
+    if n < PROVISIONAL_DAYS:
+        return None, 0.0
+    values = [d[1] for d in days]
+    centre = median(values)
+    scale = max(MAD_TO_SD * median(abs(v - centre) for v in values), usual.floor)
+    if n < FULL_DAYS:
+        scale = math.sqrt((n * scale**2 + PRIOR_DAYS * usual.prior_sd**2) / (n + PRIOR_DAYS))
+    return centre, scale

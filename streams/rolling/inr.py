@@ -1,0 +1,114 @@
+"""International normalised ratio: the value against the target, and time in therapeutic range (reference 5)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import ClassVar
+
+import msgspec
+
+from streams.history import DAY_MS, SYMPTOM_ITEMS, Observation
+from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+
+USUAL_TARGET = (2.0, 3.0)
+"""Target range without a care plan's own: HAS 2008, target 2.5."""
+
+GAP_DAYS = 56
+"""Longer gaps between two INR are not interpolated (AHRQ, LOINC 72281-9)."""
+
+BLEEDING_AT = SYMPTOM_ITEMS.index("bleeding")
+
+
+class LastTest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last INR."""
+
+    last: Ref | None = None
+
+
+class Inr:
+    """The ratio against the patient's target range. Channels: `inr`, `below` (lower limit minus value) and
+    `above` (value minus upper limit). Facts: `mechanical-valve`, and `bleeding` when a questionnaire says so
+    (then the last INR is judged again with it)."""
+
+    channels: ClassVar[tuple[str, ...]] = ("inr", "below", "above")
+    State: ClassVar[type] = LastTest
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({"inr", "symptoms"})
+
+    def initialize(self) -> LastTest:
+        return LastTest()
+
+    def add(self, state: LastTest, o: Observation, moment: Moment) -> tuple[LastTest, Measure | None]:
+        if o.artefact:
+            return state, None
+        if o.kind == "symptoms":
+            bleeding = o.x[BLEEDING_AT]
+            if bleeding is None or state.last is None:
+                return state, None
+            facts: tuple[str, ...] = ("bleeding",) if bleeding else ("no-bleeding",)
+            return state, self._measure(state.last, (state.last, ref(o, bleeding)), facts, moment)
+        value = o.x[0]
+        if value is None:
+            return state, None
+        last = ref(o, value)
+        return LastTest(last), self._measure(last, (last,), ("test",), moment)
+
+    def _measure(self, last: Ref, refs: tuple[Ref, ...], facts: tuple[str, ...], moment: Moment) -> Measure:
+        low, high = moment.personal.inr_target or USUAL_TARGET
+        if moment.personal.mechanical_valve:
+            facts = (*facts, "mechanical-valve")
+        inr = last.value or 0.0
+        return Measure((inr, low - inr, inr - high), refs, facts, {"inr": inr, "low": low, "high": high})
+
+
+class Tests(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last tests, in order."""
+
+    refs: tuple[Ref, ...] = ()
+
+
+class TimeInRange:
+    """Time in therapeutic range by Rosendaal's linear interpolation over `window_days`, in %.
+
+    Needs `min_tests` tests in the window. At most MAX_TESTS are kept: weekly tests for half a year.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("ttr",)
+    State: ClassVar[type] = Tests
+    MAX_TESTS: ClassVar[int] = 32
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({"inr"})
+        self.window_days = int(parameters.number("window_days", 180, low=28, high=366))
+        self.min_tests = int(parameters.number("min_tests", 5, low=2, high=32))
+
+    def initialize(self) -> Tests:
+        return Tests()
+
+    def add(self, state: Tests, o: Observation, moment: Moment) -> tuple[Tests, Measure | None]:
+        value = o.x[0]
+        if o.artefact or value is None:
+            return state, None
+        oldest_ms = o.at_ms - self.window_days * DAY_MS
+        kept = (*(r for r in state.refs if r.at_ms >= oldest_ms), ref(o, value))[-self.MAX_TESTS :]
+        if len(kept) < self.min_tests:
+            return Tests(kept), None
+        low, high = moment.personal.inr_target or USUAL_TARGET
+        inside, total = 0.0, 0.0
+        for before, after in itertools.pairwise(kept):
+            days = (after.at_ms - before.at_ms) / DAY_MS
+            if 0 < days <= GAP_DAYS:
+                total += days
+                inside += days * share_inside(before.value or 0.0, after.value or 0.0, low, high)
+        if total == 0.0:
+            return Tests(kept), None
+        return Tests(kept), Measure((100.0 * inside / total,), kept[-4:], extra={"n": float(len(kept))})
+
+
+def share_inside(a: float, b: float, low: float, high: float) -> float:
+    """Share of a straight line from `a` to `b` that lies between `low` and `high` (inclusive)."""
+    if a == b:
+        return 1.0 if low <= a <= high else 0.0
+    first, last = sorted(((low - a) / (b - a), (high - a) / (b - a)))
+    return max(0.0, min(1.0, last) - max(0.0, first))

@@ -1,0 +1,67 @@
+"""Rate of change and short prediction of continuous glucose (reference section 3)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from streams.history import Observation
+from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+
+
+class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The sensor's values of the last minutes, in order."""
+
+    refs: tuple[Ref, ...] = ()
+
+
+class GlucoseTrend:
+    """Projected glucose in `ahead_minutes`, in mg/dL, by a straight line through the last `window_minutes`.
+
+    Nothing when the sensor's data has a gap in the window (no arrow, as sensors' manuals have it), when there
+    are fewer than `min_values`, or when glucose does not fall. Fingersticks say nothing here.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("projected",)
+    State: ClassVar[type] = Recent
+    MAX_VALUES: ClassVar[int] = 30  # one a minute for half an hour
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({"glucose"})
+        self.window_ms = int(parameters.number("window_minutes", 20, low=10, high=60) * 60_000)
+        self.ahead_min = parameters.number("ahead_minutes", 20, low=5, high=60)
+        self.min_values = int(parameters.number("min_values", 4, low=3, high=30))
+        self.max_gap_ms = int(parameters.number("max_gap_minutes", 8, low=1, high=30) * 60_000)
+
+    def initialize(self) -> Recent:
+        return Recent()
+
+    def add(self, state: Recent, o: Observation, moment: Moment) -> tuple[Recent, Measure | None]:
+        value = o.x[0]
+        if o.artefact or value is None or not o.x[1]:
+            return state, None
+        kept = tuple(r for r in state.refs if r.at_ms > o.at_ms - self.window_ms - 1)
+        if kept and o.at_ms - kept[-1].at_ms > self.max_gap_ms:
+            kept = ()
+        kept = (*kept, ref(o, value))[-self.MAX_VALUES :]
+        after = Recent(kept)
+        if len(kept) < self.min_values:
+            return after, None
+        slope = _slope_per_min(kept)
+        projected = value + min(0.0, slope) * self.ahead_min
+        return after, Measure(
+            (projected,), (kept[0], kept[-1]), extra={"now": value, "rate": slope, "ahead": self.ahead_min}
+        )
+
+
+def _slope_per_min(refs: tuple[Ref, ...]) -> float:
+    """Least-squares slope in units a minute."""
+    n = len(refs)
+    times = [(r.at_ms - refs[-1].at_ms) / 60_000 for r in refs]
+    values = [r.value or 0.0 for r in refs]
+    mean_t, mean_v = sum(times) / n, sum(values) / n
+    spread = sum((t - mean_t) ** 2 for t in times)
+    if spread == 0.0:
+        return 0.0
+    return sum((t - mean_t) * (v - mean_v) for t, v in zip(times, values, strict=True)) / spread

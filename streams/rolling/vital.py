@@ -1,0 +1,162 @@
+"""Oxygen, temperature and the National Early Warning Score 2 (reference section 5)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from streams.history import SYMPTOM_ITEMS, Observation
+from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+
+CONSCIOUSNESS_AT = SYMPTOM_ITEMS.index("consciousness")
+
+
+class Saturation:
+    """Oxygen saturation in %, with the fact `scale-2` for patients whose clinician confirmed a hypercapnic
+    risk in the care plan, and `supplemental` on oxygen."""
+
+    channels: ClassVar[tuple[str, ...]] = ("value",)
+    State: ClassVar[type] = type(None)
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({"oxygen-saturation"})
+
+    def initialize(self) -> None:
+        return None
+
+    def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
+        value = o.x[0]
+        if o.artefact or value is None:
+            return None, None
+        facts = ("scale-2",) if moment.personal.spo2_scale == 2 else ("scale-1",)
+        return None, Measure((value,), (ref(o, value),), facts)
+
+
+def _band(value: float, bands: tuple[tuple[float, int], ...], above: int) -> int:
+    """Points of the first band whose upper end the value does not exceed, else `above`."""
+    for upper, points in bands:
+        if value <= upper:
+            return points
+    return above
+
+
+def score_respiration(rate: float) -> int:
+    return _band(rate, ((8, 3), (11, 1), (20, 0), (24, 2)), 3)
+
+
+def score_saturation(spo2: float, scale: int, supplemental: bool) -> int:
+    if scale == 1:
+        return _band(spo2, ((91, 3), (93, 2), (95, 1)), 0)
+    if spo2 <= 92 or not supplemental:
+        return _band(spo2, ((83, 3), (85, 2), (87, 1)), 0)
+    return _band(spo2, ((94, 1), (96, 2)), 3)
+
+
+def score_systolic(systolic: float) -> int:
+    return _band(systolic, ((90, 3), (100, 2), (110, 1), (219, 0)), 3)
+
+
+def score_pulse(pulse: float) -> int:
+    return _band(pulse, ((40, 3), (50, 1), (90, 0), (110, 1), (130, 2)), 3)
+
+
+def score_temperature(celsius: float) -> int:
+    return _band(celsius, ((35.0, 3), (36.0, 1), (38.0, 0), (39.0, 1)), 2)
+
+
+class Inputs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last reading of each input, with the number that it gave."""
+
+    respiration: Ref | None = None
+    saturation: Ref | None = None
+    supplemental: bool = False
+    systolic: Ref | None = None
+    pulse: Ref | None = None
+    consciousness: Ref | None = None
+    temperature: Ref | None = None
+
+    def refs(self) -> tuple[Ref, ...] | None:
+        found = (
+            self.respiration,
+            self.saturation,
+            self.systolic,
+            self.pulse,
+            self.consciousness,
+            self.temperature,
+        )
+        refs = tuple(r for r in found if r is not None)
+        return refs if len(refs) == len(found) else None
+
+
+class News2:
+    """NEWS2 (Royal College of Physicians 2017, reproduced with acknowledgement), 0 to 20: from all inputs
+    within `window_minutes`, otherwise nothing: what is missing is never counted as zero.
+
+    Channels: `score`, and `worst`, the highest number of points of a single input.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("score", "worst")
+    State: ClassVar[type] = Inputs
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset(
+            {
+                "respiratory-rate",
+                "oxygen-saturation",
+                "blood-pressure",
+                "heart-rate",
+                "symptoms",
+                "temperature",
+            }
+        )
+        self.window_ms = int(parameters.number("window_minutes", 30, low=1, high=240) * 60_000)
+
+    def initialize(self) -> Inputs:
+        return Inputs()
+
+    def add(self, state: Inputs, o: Observation, moment: Moment) -> tuple[Inputs, Measure | None]:
+        if o.artefact:
+            return state, None
+        after = _with_input(state, o)
+        refs = after.refs()
+        if after is state or refs is None or o.at_ms - min(r.at_ms for r in refs) > self.window_ms:
+            return after, None
+        respiration, saturation, systolic, pulse, consciousness, temperature = (r.value or 0.0 for r in refs)
+        points = (
+            score_respiration(respiration),
+            score_saturation(saturation, moment.personal.spo2_scale, after.supplemental),
+            2 if after.supplemental else 0,
+            score_systolic(systolic),
+            score_pulse(pulse),
+            3 if consciousness else 0,
+            score_temperature(temperature),
+        )
+        return after, Measure((float(sum(points)), float(max(points))), refs)
+
+
+def _with_input(state: Inputs, o: Observation) -> Inputs:
+    """The inputs with what this observation brings; the same object when it brings none."""
+    given: dict[str, Ref | bool] = {}
+    first = o.x[0] if o.x else None
+    if o.kind == "symptoms":
+        consciousness = o.x[CONSCIOUSNESS_AT]
+        if consciousness is not None:
+            given["consciousness"] = ref(o, consciousness)
+    elif first is None:
+        return state
+    elif o.kind == "respiratory-rate":
+        given["respiration"] = ref(o, first)
+    elif o.kind == "temperature":
+        given["temperature"] = ref(o, first)
+    elif o.kind == "heart-rate":
+        given["pulse"] = ref(o, first)
+    elif o.kind == "oxygen-saturation":
+        given["saturation"], given["supplemental"] = ref(o, first), bool(o.x[1])
+        if o.x[2] is not None:
+            given["pulse"] = ref(o, o.x[2])
+    elif o.kind == "blood-pressure":
+        given["systolic"] = ref(o, first)
+        if o.x[2] is not None:
+            given["pulse"] = ref(o, o.x[2])
+    return msgspec.structs.replace(state, **given) if given else state
