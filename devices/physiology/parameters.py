@@ -151,7 +151,7 @@ class Glucose:
     """Interstitial glucose, mg/dL and minutes."""
 
     fasting: tuple[float, float] = (118.0, 14.0)
-    fasting_insulin: tuple[float, float] = (128.0, 18.0)
+    fasting_insulin: tuple[float, float] = (136.0, 18.0)
     day_sd: float = 14.0
     hour_sd: float = 14.0
     hour_memory_min: float = 120.0
@@ -164,7 +164,7 @@ class Glucose:
     meal_sigma: float = 0.4
     meal_peak_min: float = 55.0
     """[eng] Peaks 50 to 75 minutes after a meal are usual."""
-    insulin_ratio: tuple[float, float] = (0.62, 0.28)
+    insulin_ratio: tuple[float, float] = (0.40, 0.16)
     insulin_peak_min: float = 130.0
     """[eng] Rapid insulin acts after the meal has come: where the dose is too large, a low follows."""
     lag_min: float = 8.0
@@ -210,7 +210,7 @@ class Respiration:
 class Coagulation:
     """INR under a vitamin K antagonist."""
 
-    sd: float = 0.17
+    sd: float = 0.19
     memory_days: float = 18.0
     """[eng] Of the logarithm of INR; a time in range of 60 to 70 % is usual."""
     over_per_year: float = 0.35
