@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil, floor, log10
 from statistics import median
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from alerts.feed.formats import DAY_MS, HOUR_MS, NARROW_SPACE, Formats
+from alerts.feed.formats import DAY_MS, HOUR_MS, Formats
 from alerts.feed.kinds import unit_of
 from alerts.feed.limits import LimitLine
 from devices.times import from_datetime
@@ -73,15 +74,18 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """In CSS pixels; the picture scales with its box. `text` is the height of letters."""
+    """In units of the picture, which scales with its box. `text` is the height of letters, `ticks` how many
+    values the left edge names, `right` the room for the limits' numbers."""
 
     width: int
     height: int
     text: int = 10
+    ticks: int = 0
+    right: int = 30
 
 
-SMALL = Size(260, 72)
-LARGE = Size(760, 170, 11)
+SMALL = Size(270, 84)
+LARGE = Size(480, 170, 14, ticks=4, right=46)
 
 
 def points_of(rows: Sequence[dict[str, Any]], *, second: bool = False) -> tuple[Point, ...]:
@@ -125,7 +129,8 @@ class _Canvas:
     def __init__(self, curve: Curve, size: Size) -> None:
         self.size = size
         self.top, self.bottom = 6.0, size.height - size.text - 6.0
-        self.left, self.right = 3.0, size.width - 5.0
+        self.left = 3.0 + 2.9 * size.text * bool(size.ticks)
+        self.right = size.width - 5.0 - (size.right if curve.limits else 0)
         self.begin, self.span = curve.begin_ms, max(curve.end_ms - curve.begin_ms, 1)
         lows = [p.low for p in (*curve.points, *curve.second)] + [line.level for line in curve.limits]
         highs = [p.high for p in (*curve.points, *curve.second)] + [line.level for line in curve.limits]
@@ -162,7 +167,7 @@ def draw(curve: Curve, formats: Formats, size: Size = SMALL) -> Markup:
     ]
     for points, name in ((curve.second, "line second"), (curve.points, "line")):
         parts += _series(canvas, points, gap_ms, name)
-    parts += [_limit(canvas, line, curve, formats) for line in curve.limits]
+    parts.append(_limits(canvas, curve, formats))
     if curve.points:
         last = curve.points[-1]
         hollow = " late" if last.late else ""
@@ -204,11 +209,19 @@ def _frame(canvas: _Canvas, curve: Curve, formats: Formats) -> str:
     weeks = range(curve.end_ms - 7 * DAY_MS, curve.begin_ms, -7 * DAY_MS)
     lines = "".join(f"M{canvas.x(at)} {_short(canvas.top)}V{_short(canvas.bottom)}" for at in weeks)
     y = size.height - 2
+    values = nice_values(canvas.low, canvas.high, size.ticks)
+    lines += "".join(f"M{_short(canvas.left)} {canvas.y(v)}H{_short(canvas.right)}" for v in values)
+    edge, left = _short(canvas.left - 5), _short(canvas.left)
+    ticks = "".join(
+        f'<text class="axis end" x="{edge}" y="{_short(canvas.y_px(v) + 0.3 * size.text)}">'
+        f"{escape(formats.number(v, curve.unit))}</text>"
+        for v in values
+    )
     base = f"M{_short(canvas.left)} {_short(canvas.bottom + 1)}H{_short(canvas.right)}"
     return (
-        f'<path class="grid" d="{lines}{base}"/>'
-        f'<text class="axis" x="2" y="{y}">{texts("curve.from_days", n=curve.days)}</text>'
-        f'<text class="axis end" x="{size.width - 3}" y="{y}">{texts("curve.to")}</text>'
+        f'<path class="grid" d="{lines}{base}"/>{ticks}'
+        f'<text class="axis" x="{left}" y="{y}">{texts("curve.from_days", n=curve.days)}</text>'
+        f'<text class="axis end" x="{_short(canvas.right)}" y="{y}">{texts("curve.to")}</text>'
     )
 
 
@@ -257,15 +270,31 @@ def _series(canvas: _Canvas, points: Sequence[Point], gap_ms: int, name: str) ->
     return parts
 
 
-def _limit(canvas: _Canvas, line: LimitLine, curve: Curve, formats: Formats) -> str:
-    """A dashed line with its number, which stands above the line unless it would leave the picture."""
-    y = canvas.y_px(line.level)
-    begin = canvas.x(line.from_ms if line.from_ms is not None else curve.begin_ms)
-    text_y = y - 3 if y - canvas.size.text > canvas.top - 4 else y + canvas.size.text
-    label = formats.number(line.level, curve.unit)
-    unit = formats.unit(curve.unit)
-    return (
-        f'<path class="limit" d="M{begin} {_short(y)}H{_short(canvas.right)}"/>'
-        f'<text class="limit-label" x="{_short(canvas.left)}" y="{_short(text_y)}">'
-        f"{escape(label)}{NARROW_SPACE + unit if unit else ''}</text>"
-    )
+def _limits(canvas: _Canvas, curve: Curve, formats: Formats) -> str:
+    """A dashed line for each limit, and its number at the right edge; numbers move apart where they would
+    lie on each other."""
+    parts: list[str] = []
+    text = canvas.size.text
+    lowest = canvas.bottom
+    for line in sorted(curve.limits, key=lambda line: line.level):
+        y = canvas.y_px(line.level)
+        begin = canvas.x(line.from_ms if line.from_ms is not None else curve.begin_ms)
+        label_y = min(y + 0.35 * text, lowest)
+        lowest = label_y - text
+        label = escape(formats.number(line.level, curve.unit))
+        parts.append(
+            f'<path class="limit" d="M{begin} {_short(y)}H{_short(canvas.right + 2)}"/>'
+            f'<text class="limit-label" x="{_short(canvas.right + 5)}" y="{_short(label_y)}">{label}</text>'
+        )
+    return "".join(parts)
+
+
+def nice_values(low: float, high: float, about: int) -> list[float]:
+    """Round values within the range, some `about` of them, a step of 1, 2 or 5 times a power of ten apart."""
+    if about <= 0 or high <= low:
+        return []
+    raw = 0.75 * (high - low) / about
+    power = 10.0 ** floor(log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
+    first = ceil(low / step)
+    return [round(n * step, 6) for n in range(first, floor(high / step) + 1)]

@@ -22,8 +22,8 @@ MONTHS = {
     "fr": ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."],
     "en": ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
 }
-# Decimals that a kind's canonical unit is read with; a scale says 100 g, a thermometer a tenth.
-DECIMALS = {"kg": 1, "Cel": 1, "{INR}": 1, "mmol/L": 1, "g/L": 2, "mV": 2}
+# Decimals that a unit is read with (the protocols' sentences use the same); others: one, if it says anything.
+DECIMALS = {"kg": 1, "Cel": 1, "{INR}": 1, "g/L": 2, "mm[Hg]": 0, "mg/dL": 0, "/min": 0, "h": 0}
 
 
 class Formats:
@@ -38,17 +38,22 @@ class Formats:
         """82.4 → "82,4" in French; as many decimals as the unit is read with, none that say nothing."""
         decimals = DECIMALS.get(unit or "", 1)
         text = f"{value:.{decimals}f}"
-        if (unit not in DECIMALS or decimals > 1) and "." in text:
+        if unit not in DECIMALS and "." in text:
             text = text.rstrip("0").rstrip(".")
         text = "0" if text in ("-0", "-0.0") else text.replace("-", "−")
         return text.replace(".", ",") if self.language == "fr" else text
 
-    def quantity(self, value: float | None, unit: str | None) -> str:
-        """A number with its unit's sign, or an en dash where there is none."""
+    def quantity(self, value: float | None, unit: str | None, *, exact: bool = False) -> str:
+        """A number with its unit's sign, or an en dash where there is none. `exact`: as it was set, to three
+        decimals, because a limit of 2.268 kg is not one of 2.3."""
         if value is None:
             return "–"
+        number = self.number(value, unit)
+        if exact and abs(round(value, DECIMALS.get(unit or "", 1)) - value) >= 0.0005:
+            text = f"{value:.3f}".rstrip("0")
+            number = text.replace(".", ",") if self.language == "fr" else text
         sign = self.unit(unit)
-        return f"{self.number(value, unit)}{NARROW_SPACE}{sign}" if sign else self.number(value, unit)
+        return f"{number}{NARROW_SPACE}{sign}" if sign else number
 
     def unit(self, unit: str | None) -> str:
         """A UCUM unit as it is written on a chart: mm[Hg] → mmHg; an annotation in braces says nothing."""

@@ -86,12 +86,12 @@ async def queue_rows(
     request: Request,
     feed: FeedDep,
     viewer: ViewerDep,
-    patient: Annotated[list[str], Query(max_length=ROWS_AT_ONCE)],
+    patient: Annotated[list[str] | None, Query(max_length=ROWS_AT_ONCE)] = None,
 ) -> Response:
     """The rows of some patients as the page shows them now, and its header; `html` is null for a row that
     is not in the queue any more."""
     now_ms = feed.clock.now_ms()
-    patients = [name for name in patient if "\x00" not in name]
+    patients = [name for name in patient or [] if "\x00" not in name]
     async with feed.database.reading() as conn:
         rows = await assemble.rows_of(conn, viewer, patients, to_datetime(now_ms))
         counts = await queries.counts(conn, viewer)

@@ -34,8 +34,8 @@ HISTORY_ALERTS = 50
 HISTORY_EVENTS = 200
 # The last value is looked for this far back; what is older says "no reading" better than a number.
 LAST_VALUE_DAYS = 90
-# Freshness looks at readings measured within this span, so that it reads the newest chunks only.
-FRESH_DAYS = 2
+# Freshness is that of the newest readings by measurement: enough that a few late ones do not hide the others.
+FRESH_READINGS = 200
 
 _SEEN = "(%(all)s or p.care_team = any(%(teams)s))"
 
@@ -142,10 +142,16 @@ async def counts(conn: Connection, viewer: Viewer) -> Counts:
 
 
 async def current_to(conn: Connection, now: datetime) -> datetime | None:
-    """When the last reading of any patient was received: the age of everything that the page shows."""
+    """When the last reading of any patient was received: the age of everything that the page shows.
+
+    Looks at the newest readings by measurement, which an index gives at once however many there are.
+    """
     result = await conn.execute(
-        "select max(received_at) as at from scad.reading where measured_at >= %s - make_interval(days => %s)",
-        (now, FRESH_DAYS),
+        """
+        select max(received_at) as at from
+          (select received_at from scad.reading where measured_at <= %s + interval '10 minutes'
+            order by measured_at desc limit %s) newest""",
+        (now, FRESH_READINGS),
     )
     row = await result.fetchone()
     return row["at"] if row else None
@@ -292,13 +298,20 @@ async def alert(conn: Connection, viewer: Viewer, which: UUID) -> Alert | None:
 async def events(
     conn: Connection, *, patient: str | None = None, which: UUID | None = None, limit: int = HISTORY_EVENTS
 ) -> list[AlertEvent]:
-    """Steps of one patient's alerts or of one alert, the latest first."""
-    column, value = ("e.alert", which) if which is not None else ("e.patient", patient)
+    """Steps of one alert, or those of a patient's alerts that changed state or severity; the latest first.
+
+    A patient's alert that stands is updated with every reading: a page of those would say nothing.
+    """
+    column, value = ("alert", which) if which is not None else ("patient", patient)
     result = await conn.execute(
         f"""
-        select {_EVENT} from scad.alert_event e left join scad.alert a on a.alert = e.alert
-         where {column} = %(value)s order by e.id desc limit %(limit)s""",  # noqa: S608
-        {"value": value, "limit": limit},
+        select {_EVENT}
+          from (select *, lag(body ->> 'severity') over (partition by alert, kind order by id) as before
+                  from scad.alert_event where {column} = %(value)s) e
+          left join scad.alert a on a.alert = e.alert
+         where %(all)s or e.event <> 'updated' or e.before is distinct from e.body ->> 'severity'
+         order by e.id desc limit %(limit)s""",  # noqa: S608
+        {"value": value, "limit": limit, "all": which is not None},
     )
     return [AlertEvent.model_validate(row) for row in await result.fetchall()]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from types import FrameType
 
 import uvicorn
@@ -17,10 +19,15 @@ class Server(uvicorn.Server):
     """Ends the event streams first: uvicorn waits for open answers, and those never finish by themselves."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Being told to stop is no failure: unlike uvicorn's, the signal is not raised again at the end."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
         if isinstance(app, FastAPI):
             app.state.feed.hub.close()
-        super().handle_exit(sig, frame)
+        await super().shutdown(sockets)
 
 
 def make_server(app: FastAPI, host: str, port: int, trusted_proxies: str = TRUSTED_PROXIES) -> Server:

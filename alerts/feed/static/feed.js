@@ -13,6 +13,7 @@ const SILENT_MS = 25000; // two heartbeats and a half without a word: the connec
 const RETRY_MS = 3000;
 const TOUCH_MS = 2000; // after a touch nothing moves for so long
 const TOAST_MS = 10000;
+const HEADER_MS = 20000; // how old the data is changes without any alert
 
 function say(key, values = {}) {
   return texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
@@ -227,6 +228,7 @@ function showHeader(answer) {
 const changed = new Set();
 let fetching = false;
 let gathering = 0;
+let askedAt = performance.now();
 
 function refresh(patient) {
   changed.add(patient);
@@ -235,8 +237,9 @@ function refresh(patient) {
 
 async function fetchRows() {
   gathering = 0;
-  if (fetching || changed.size === 0) return;
+  if (fetching) return;
   fetching = true;
+  askedAt = performance.now();
   const patients = [...changed].slice(0, ROWS_AT_ONCE);
   for (const patient of patients) changed.delete(patient);
   const query = new URLSearchParams(patients.map((patient) => ["patient", patient]));
@@ -324,6 +327,7 @@ function onAlert(data, event) {
 function watch() {
   tick();
   if (isQueue) releaseWhenFree();
+  if (isQueue && !over && performance.now() - askedAt > HEADER_MS) fetchRows();
   if (!over && performance.now() - heardAt > SILENT_MS) {
     showLive("lost");
     connect();
