@@ -195,6 +195,7 @@ def poison_row(record: ConsumerRecord, reason: str, error: BaseException) -> Qua
         source_topic=record.topic,
         source_partition=record.partition,
         source_offset=record.offset,
+        source_key=record.key,
     )
 
 
@@ -213,6 +214,7 @@ def decode_quarantine(record: ConsumerRecord) -> QuarantineRow:
         source_topic=record.topic,
         source_partition=record.partition,
         source_offset=record.offset,
+        source_key=record.key,
     )
 
 

@@ -67,6 +67,7 @@ create table scad.quarantine (
     source_topic      text not null,
     source_partition  integer not null,
     source_offset     bigint not null,
+    source_key        bytea,
     stored_at         timestamptz not null,
     replayed_at       timestamptz,
     resolved_at       timestamptz

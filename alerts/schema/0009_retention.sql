@@ -33,3 +33,14 @@ begin
                             = (i.measured_at, i.device, i.epoch, i.seq, i.digest));
     return dropped;
 end $$;
+
+-- Deletes what left quarantine, or has lain there unmended, longer ago than table scad.retention says.
+create function scad.forget_quarantine(as_of timestamptz default now()) returns bigint language plpgsql as $$
+declare
+    deleted bigint;
+begin
+    delete from scad.quarantine
+     where stored_at < as_of - (select keep from scad.retention where data = 'quarantine');
+    get diagnostics deleted = row_count;
+    return deleted;
+end $$;

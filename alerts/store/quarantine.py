@@ -16,8 +16,8 @@ MAX_DETAIL = 2_000  # characters; a detail is a sentence, and some libraries put
 # offset is a redelivery. One statement a row, in order of offset: `times` is exact whatever the batching.
 _UPSERT = """
 insert into scad.quarantine as q (id, device, epoch, seq, reason, detail, received_at, raw, source_topic,
-                                  source_partition, source_offset, stored_at)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                  source_partition, source_offset, source_key, stored_at)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (id) do update set
     received_at = least(q.received_at, excluded.received_at),
     times = q.times + 1,
@@ -39,6 +39,7 @@ class QuarantineRow(msgspec.Struct, frozen=True, kw_only=True):
     source_topic: str
     source_partition: int
     source_offset: int
+    source_key: bytes | None = None
     epoch: int = 0
     seq: int | None = None
 
@@ -71,6 +72,7 @@ def write_quarantine(conn: Connection, rows: Sequence[QuarantineRow], stored_at_
                     row.source_topic,
                     row.source_partition,
                     row.source_offset,
+                    row.source_key,
                     now,
                 ),
             )
