@@ -37,7 +37,8 @@ class Clock:
         wall = self.wall()
         if self.rate == 1.0:
             return wall
-        return min(wall, self.start_ms + int((wall - self.wall_start_ms) * self.rate))
+        passed = max(0, wall - self.wall_start_ms)
+        return min(wall, self.start_ms + int(passed * self.rate))
 
     def wall_of_ms(self, instant_ms: int) -> int:
         """When the wall's clock shows the moment at which this clock reaches `instant_ms`."""
@@ -71,8 +72,9 @@ class Clock:
             raise ValueError(f"SCAD_CLOCK={text!r} is not START@WALLxRATE: {error}") from None
 
     @classmethod
-    def catching_up(cls, span_ms: int, within_ms: int, wall: WallMs = wall_ms) -> Clock:
-        """A clock that starts `span_ms` ago and has caught up with the wall's after `within_ms`."""
-        begin = wall()
+    def catching_up(cls, span_ms: int, within_ms: int, in_ms: int = 0, wall: WallMs = wall_ms) -> Clock:
+        """A clock that stands `span_ms` ago until `in_ms` from now, then runs, and has caught up with the wall's
+        clock `within_ms` later."""
+        begin = wall() + in_ms
         rate = (span_ms + within_ms) / within_ms
         return cls(begin - span_ms, begin, rate, wall)
