@@ -142,7 +142,8 @@ class Kafka:
         """Drawn once per folder: a node with another cluster's data refuses to start."""
         file = self.folder / "cluster-id"
         if not file.is_file():
-            file.write_text(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+            drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            file.write_text("S" + drawn[1:])  # one that begins with a dash would be taken for an option
         return file.read_text()
 
     @property

@@ -18,7 +18,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from scad.services import Mosquitto, Postgres, Program, ServiceError, wait_until
+from scad.services import Kafka, Mosquitto, Postgres, Program, ServiceError, wait_until
 
 TOPIC = "scad.telemetry"
 RECORDS = 200
@@ -239,3 +239,10 @@ def test_nothing_is_left_behind_when_the_parent_dies(mosquitto, postgres, tansu,
 def test_each_service_says_its_version(mosquitto, postgres, kafka, tansu):
     services = (mosquitto, postgres, kafka, tansu)
     assert [service.version.partition(".")[0] for service in services] == ["2", "17", "4", "0"]
+
+
+def test_the_id_of_a_cluster_is_kept_in_its_folder_and_is_never_taken_for_an_option(tmp_path):
+    drawn = [Kafka(tmp_path / str(number)).nodes[0].cluster for number in range(200)]
+    assert not any(cluster.startswith("-") for cluster in drawn)
+    assert len(set(drawn)) == 200
+    assert Kafka(tmp_path / "0").nodes[0].cluster == drawn[0]
