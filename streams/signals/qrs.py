@@ -1,0 +1,269 @@
+"""Where the heart beats in a strip of ECG: QRS detection that looks at the whole strip at once.
+
+Three steps. (1) Energy of the slope and of the signal between 4 and 20 Hz has a peak at each QRS, and at much
+else; its peaks are the candidates. (2) A candidate's score says how high it is beside the beats around it and how
+well its shape agrees with other beats of the strip: muscle noise and electrode motion repeat no shape. (3)
+The beats are the chain of candidates with the highest sum of scores, less what it costs to have two beats
+too close or too far apart for the rhythm around them (dynamic programming). So a weak beat is found where one is
+missing, and a T wave, which comes too soon, is not taken for one; nothing is decided before the end is seen.
+Steps 2 and 3 repeat until the beats stay the same.
+
+No filter has a phase, nothing needs time to learn, so the first and last beat of a strip count like any other.
+The figures were set on MIT-BIH record 100 and on synthetic strips with noise (tests/streams/strips.py); the
+general scheme follows Pan & Tompkins 1985 in its band and in its search for missed beats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import signal as dsp
+
+from streams.signals.filters import WORK_HZ, Floats, Ints, band_pass, sliding, smooth, to_work
+
+Bools = NDArray[np.bool_]
+
+QRS_BAND_HZ = (4.0, 20.0)  # ventricular ectopics are slow: Pan & Tompkins' 5 to 15 Hz loses low ones
+SHAPE_BAND_HZ = (1.0, 30.0)
+ENERGY_WINDOW_S = 0.165
+SLOPE_EQUALS_SIGNAL_AT_RAD_S = 60.0  # at 9.5 Hz the slope weighs like the signal itself
+
+CANDIDATE_DISTANCE_S = 0.12
+CANDIDATE_MIN = 0.1  # of the level around: lower peaks are no beat in any rhythm
+FIRST_LEVEL_WINDOW_S = 1.5  # holds a beat above 40/min
+FIRST_THRESHOLD = 0.5
+ROUNDS_MAX = 4  # the chain is stable after two or three
+
+THRESHOLD = 0.4  # of the level around, where height speaks neither for nor against a beat
+HEIGHT_SCORE = (-2.5, 1.8)  # bounds of log2(height / threshold)
+SHAPE_NEUTRAL = 0.55  # correlation that speaks neither way
+SHAPE_RANGE = (0.15, 0.95)  # a beat of a shape of its own is not held too much against it
+SHAPE_WEIGHT = 2.4
+SHAPE_BONUS = 0.8  # for near identity, from 0.85 to 0.95
+SHAPE_FRIENDS = 3  # a shape must be shared with so many beats
+SHAPE_BEATS_MIN = 4
+SHAPE_SPAN_S = (0.19, 0.30)  # before and after the peak: QRS, ST segment and part of the T wave
+SHAPE_LAG = 2  # samples at WORK_HZ
+
+LEVEL_BEATS = 9  # neighbours that set the level and the usual interval
+LEVEL_QUANTILE = 0.335  # below the median: among large ectopics the small normal beats set it
+LEVEL_FLOOR = 0.35  # of the strip's level
+
+RR_START_S = 0.8
+RR_RANGE_S = (0.3, 1.5)
+RR_CAP_S = 1.2  # in slow rhythms intervals are judged as at 50/min
+GAP_FREE = 1.35  # usual intervals
+GAP_COST = 0.4  # for each usual interval more
+GAP_COST_MAX = 0.8  # pauses happen
+CLOSE_FREE = 0.8
+CLOSE_COST = 2.83  # for each usual interval less
+REFRACTORY_S = 0.2
+RACING_S = 0.3  # intervals below cost RACING_COST a second more
+RACING_COST = 20.0
+
+PEAK_SEARCH_S = 0.07
+PEAK_BASE_S = 0.2
+PEAK_BAND_HZ = (1.0, 40.0)
+
+EDGE_S = 0.12  # a beat this close to an edge may have its peak beyond it
+EDGE_REACH_S = 0.16
+EDGE_SPAN_S = (0.2, 0.25)
+EDGE_MATCH = 0.8
+EDGE_TEMPLATES_MAX = 12
+EDGE_OVERLAP_S = 0.1
+
+# Peaks of the energy below this, in mV, are the noise of an amplifier whose electrodes lie on the table.
+AMPLITUDE_MIN_MV = 0.004
+
+
+def detect_beats(samples_mv: Floats, fs: float) -> Ints:
+    """Sample indices of the R peaks (or of what stands out most in each QRS), ascending.
+
+    `samples_mv` has shape (n,), finite, in mV at `fs` Hz, 100 to 1000; any n. Empty when nothing stands out.
+    """
+    if samples_mv.size < fs * REFRACTORY_S:
+        return np.empty(0, dtype=np.int64)
+    work, scale = to_work(samples_mv - np.median(samples_mv), fs)
+    shape = band_pass(work, *SHAPE_BAND_HZ, WORK_HZ)
+    beats = _chain(qrs_energy(work), shape)
+    if beats.size == 0:
+        return beats
+    peaks = _peaks(samples_mv, fs, beats / scale)
+    return _drop_beyond_edges(peaks, np.round(peaks * scale).astype(np.int64), shape)
+
+
+def qrs_energy(work: Floats) -> Floats:
+    """Root of the smoothed energy of signal and slope in the QRS band, in mV; shape kept."""
+    band = band_pass(work, *QRS_BAND_HZ, WORK_HZ)
+    slope = np.gradient(band) * (WORK_HZ / SLOPE_EQUALS_SIGNAL_AT_RAD_S)
+    energy = smooth(band**2 + slope**2, ENERGY_WINDOW_S, WORK_HZ)
+    return np.sqrt(np.maximum(energy, 0.0))
+
+
+def _chain(energy: Floats, shape: Floats) -> Ints:
+    """The candidates that are beats, as positions at WORK_HZ."""
+    # Zeros on both sides let a peak at the very edge be one.
+    at = dsp.find_peaks(np.pad(energy, 1), distance=int(CANDIDATE_DISTANCE_S * WORK_HZ))[0] - 1
+    at = at[energy[at] > AMPLITUDE_MIN_MV]
+    if at.size == 0:
+        return np.empty(0, dtype=np.int64)
+    level, floor = _first_level(at, energy[at], energy.size)
+    kept = energy[at] > CANDIDATE_MIN * level
+    at, height, level = at[kept], energy[at][kept], level[kept]
+    time_s, length_s = at / WORK_HZ, energy.size / WORK_HZ
+    usual_s = np.full(at.size, RR_START_S)
+    score = np.clip(np.log2(height / level / FIRST_THRESHOLD), *HEIGHT_SCORE)
+    beats = _best_chain(time_s, score, usual_s, length_s, close_cost=0.0)
+    for _ in range(ROUNDS_MAX):
+        if np.count_nonzero(beats) < 2:
+            break
+        level = np.maximum(_level_around(at, beats, height), LEVEL_FLOOR * floor)
+        score = _score(height / level, shape, at, beats)
+        usual_s = _usual_interval(time_s, beats)
+        again = _best_chain(time_s, score, usual_s, length_s, CLOSE_COST)
+        if np.array_equal(again, beats):
+            break
+        beats = again
+    return np.asarray(at[beats], dtype=np.int64)
+
+
+def _first_level(at: Ints, height: Floats, length: int) -> tuple[Floats, float]:
+    """A level for each candidate, from the maxima of consecutive windows, and one for the strip."""
+    width = int(FIRST_LEVEL_WINDOW_S * WORK_HZ)
+    maxima = np.zeros(-(-length // width))
+    np.maximum.at(maxima, at // width, height)
+    strip = float(np.quantile(maxima, 0.6))
+    padded = np.pad(maxima, 3, mode="reflect") if maxima.size > 3 else np.full(maxima.size + 6, strip)
+    around = np.clip(np.median(sliding(padded, 7), axis=1), 0.5 * strip, 2.0 * strip)
+    return np.maximum(around[at // width], AMPLITUDE_MIN_MV), strip
+
+
+def _level_around(at: Ints, beats: Bools, height: Floats) -> Floats:
+    """For each candidate the level of the LEVEL_BEATS beats nearest to it."""
+    heights = height[beats]
+    width = min(LEVEL_BEATS, heights.size)
+    first = np.clip(np.searchsorted(at[beats], at) - width // 2, 0, heights.size - width)
+    return np.asarray(np.quantile(sliding(heights, width), LEVEL_QUANTILE, axis=1)[first], dtype=np.float64)
+
+
+def _usual_interval(time_s: Floats, beats: Bools) -> Floats:
+    """For each candidate the median of the intervals around it, in seconds."""
+    times = time_s[beats]
+    intervals = np.diff(times)
+    width = min(LEVEL_BEATS, intervals.size)
+    medians = np.median(sliding(intervals, width), axis=1)
+    first = np.clip(np.searchsorted(times, time_s) - 1 - width // 2, 0, medians.size - 1)
+    return np.asarray(np.clip(medians[first], *RR_RANGE_S), dtype=np.float64)
+
+
+def _score(relative: Floats, shape: Floats, at: Ints, beats: Bools) -> Floats:
+    """What speaks for each candidate: its height against the level around, and its likeness to beats."""
+    likeness = np.full(at.size, SHAPE_NEUTRAL)
+    models = beats & (relative > FIRST_THRESHOLD)
+    if np.count_nonzero(models) >= SHAPE_BEATS_MIN:
+        likeness = shared_shape(shape, at, models)
+    by_height = np.clip(np.log2(np.maximum(relative, 1e-3) / THRESHOLD), *HEIGHT_SCORE)
+    by_shape = SHAPE_WEIGHT * (np.clip(likeness, *SHAPE_RANGE) - SHAPE_NEUTRAL)
+    return np.asarray(by_height + by_shape + SHAPE_BONUS * np.clip((likeness - 0.85) / 0.1, 0.0, 1.0))
+
+
+def shared_shape(shape: Floats, at: Ints, models: Bools) -> Floats:
+    """For each position `at` its SHAPE_FRIENDS-th best correlation with the beats `models`, not itself.
+
+    Between -1 and 1; a lag of up to SHAPE_LAG samples is allowed.
+    """
+    before, after = (int(span * WORK_HZ) for span in SHAPE_SPAN_S)
+    pad = before + after + SHAPE_LAG + 2
+    padded = np.pad(shape, pad, mode="edge")
+    offsets = np.arange(-before - SHAPE_LAG, after + SHAPE_LAG + 1)
+    wide = padded[at[:, None] + pad + offsets[None, :]]
+    width = before + after + 1
+    reference = _normalised(wide[models, SHAPE_LAG : SHAPE_LAG + width]).T
+    best = np.full((at.size, reference.shape[1]), -1.0)
+    for lag in range(2 * SHAPE_LAG + 1):
+        np.maximum(best, _normalised(wide[:, lag : lag + width]) @ reference, out=best)
+    best[np.flatnonzero(models), np.arange(reference.shape[1])] = -1.0
+    rank = max(0, best.shape[1] - min(SHAPE_FRIENDS, best.shape[1] - 1))
+    return np.asarray(np.partition(best, rank, axis=1)[:, rank], dtype=np.float64)
+
+
+def _normalised(windows: Floats) -> Floats:
+    centred = windows - windows.mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
+
+
+def _best_chain(time_s: Floats, score: Floats, usual_s: Floats, length_s: float, close_cost: float) -> Bools:
+    """Which candidates make the chain with the highest sum; shape (n,), n ≥ 1."""
+    interval = time_s[:, None] - time_s[None, :]
+    usual = np.minimum(usual_s, RR_CAP_S)[:, None]
+    cost = _gap_cost(interval, usual)
+    cost += close_cost * np.maximum(CLOSE_FREE - interval / usual, 0.0)
+    cost += RACING_COST * np.maximum(RACING_S - interval, 0.0)
+    cost[interval < REFRACTORY_S] = np.inf
+    best = score - _gap_cost(time_s, usual[:, 0])
+    before = np.full(time_s.size, -1)
+    for i in range(1, time_s.size):
+        sums = best[:i] - cost[i, :i]
+        j = int(np.argmax(sums))
+        if sums[j] + score[i] > best[i]:
+            best[i] = sums[j] + score[i]
+            before[i] = j
+    beats = np.zeros(time_s.size, dtype=np.bool_)
+    i = int(np.argmax(best - _gap_cost(length_s - time_s, usual[:, 0])))
+    while i >= 0:
+        beats[i] = True
+        i = int(before[i])
+    return beats
+
+
+def _gap_cost(interval: Floats, usual: Floats) -> Floats:
+    return np.asarray(np.clip(GAP_COST * (interval / usual - GAP_FREE), 0.0, GAP_COST_MAX))
+
+
+def _peaks(samples_mv: Floats, fs: float, around: Floats) -> Ints:
+    """The sample that stands out most from its surroundings, near each position; at the device's rate."""
+    band = band_pass(samples_mv, *PEAK_BAND_HZ, fs)
+    reach, base = int(PEAK_SEARCH_S * fs), int(PEAK_BASE_S * fs)
+    peaks = np.empty(around.size, dtype=np.int64)
+    for i, middle in enumerate(np.round(around).astype(int).tolist()):
+        middle = min(middle, band.size - 1)
+        first = max(0, middle - reach)
+        level = np.median(band[max(0, middle - base) : middle + base + 1])
+        peaks[i] = first + int(np.argmax(np.abs(band[first : middle + reach + 1] - level)))
+    return np.unique(peaks)
+
+
+def _drop_beyond_edges(peaks: Ints, work_peaks: Ints, shape: Floats) -> Ints:
+    """Drop a first or last beat of which the strip shows only a flank: its peak belongs to the neighbour."""
+    margin = int(max(EDGE_SPAN_S) * WORK_HZ)
+    inner = work_peaks[(work_peaks > margin) & (work_peaks < shape.size - margin)][:EDGE_TEMPLATES_MAX]
+    keep = np.ones(peaks.size, dtype=np.bool_)
+    if inner.size >= 3:
+        keep[0] &= not _peak_lies_before(work_peaks[0], shape, inner, EDGE_SPAN_S[1])
+        mirrored = shape.size - 1 - work_peaks
+        keep[-1] &= not _peak_lies_before(mirrored[-1], shape[::-1], shape.size - 1 - inner, EDGE_SPAN_S[0])
+    return peaks[keep]
+
+
+def _peak_lies_before(peak: int, shape: Floats, inner: Ints, span_s: float) -> bool:
+    """Whether the beat near the start of `shape` fits other beats best with its peak before the start."""
+    if peak > EDGE_S * WORK_HZ:
+        return False
+    reach, span = int(EDGE_REACH_S * WORK_HZ), int(span_s * WORK_HZ)
+    best, best_at = -1.0, 0
+    for beat in inner.tolist():
+        for offset in range(-reach, reach + 1):
+            model = shape[max(beat - offset, 0) : beat + span]
+            if beat < offset or model.size < EDGE_OVERLAP_S * WORK_HZ:
+                continue
+            seen = shape[: model.size]
+            fit = _correlation(model, seen)
+            if fit > best:
+                best, best_at = fit, offset
+    return best_at < 0 if best > EDGE_MATCH else peak == 0
+
+
+def _correlation(one: Floats, other: Floats) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    scale = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / scale if scale > 0.0 else -1.0
