@@ -200,7 +200,6 @@ class Firmware:
 
     def _publish(self, batch: list[Held]) -> bool:
         positions = tuple(held.position for held in batch)
-        self.outbox.mark_sent(positions)  # before: the receipt may be here before publish() returns
         info = self.client.publish(self._topic, encode_message(batch, self.outbox.oldest), qos=1)
         if info.rc not in (mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_NO_CONN):
             return False  # the client's own queue is full: a PUBACK or the next tick pumps again
@@ -272,6 +271,8 @@ class Firmware:
                 "Its user name must equal its serial, and the access list allow scad/v1/<serial>/#"
             )
         if positions is not None:
+            if not reason.is_failure:
+                self.outbox.mark_sent(positions)
             self.pump()
 
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:

@@ -1,9 +1,10 @@
 """What a receipt lets a device forget: the pure half of the firmware client, without disk or network.
 
 The rule is the contract's: a reading is kept until a receipt covers it (`through`, `also` or `rejected`).
-A broker's PUBACK is no receipt. One guard is added: a receipt never covers what this device has not
-published since it started, so that a receipt which outlived the readings it spoke of (a device that was
-reset, a recording that is played twice) cannot remove readings that are still to be sent.
+A broker's PUBACK is no receipt. One guard is added: a receipt never covers what the broker has not taken
+from this device since it started, so that a receipt which outlived the readings it spoke of (a device that
+was reset, a recording that is played twice) cannot remove readings that are still to be sent. A broker sends
+its PUBACK before the receipt, so the guard holds nothing back.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Ledger:
         heappush(self._lowest.setdefault(epoch, []), seq)
 
     def sent(self, position: int) -> None:
-        """The reading at this position was published; doing it again changes nothing."""
+        """The broker has taken the reading at this position; doing it again changes nothing."""
         epoch, seq = self._identity[position]
         positions = self._sent.setdefault(epoch, {}).get(seq)
         if positions is None:

@@ -242,13 +242,11 @@ class Outbox:
             return [Held(*row) for row in rows]
 
     def mark_sent(self, positions: Iterable[int]) -> None:
-        """Published at least once since this process began: only these can be covered by a receipt."""
+        """The broker has taken these from this process at least once: only these can be covered by a receipt."""
         with self._lock:
             for position in positions:
-                self._ledger.sent(position)
-
-    def holds(self, position: int) -> bool:
-        return position in self._ledger
+                if position in self._ledger:
+                    self._ledger.sent(position)
 
     def oldest(self, epoch: int) -> int | None:
         """The lowest seq still held of an epoch."""

@@ -24,6 +24,7 @@ from devices.physiology.defects import (
     Habits,
     Sent,
     as_measured,
+    battery_labels,
     deliver,
     device_time,
     drain,
@@ -354,11 +355,9 @@ class _Maker:
             rng, self.patient.patient, device, self.begin_ms, self.days, chosen
         )
         self.labels += labels
-        drained: list[Series] = []
-        for series in of_device:
-            left, battery_labels = drain(self.patient.patient, series, battery)
-            drained.append(left)
-        self.labels += battery_labels
+        end_ms = self.begin_ms + self.days * DAY_MS
+        self.labels += battery_labels(self.patient.patient, device, battery, self.begin_ms, end_ms)
+        drained = [drain(series, battery) for series in of_device]
         true_ms = np.concatenate([series.true_ms for series in drained])
         order = np.argsort(true_ms, kind="stable")
         seq = np.empty(len(order), dtype=np.int64)

@@ -179,20 +179,24 @@ def draw_battery(rng: np.random.Generator, start_ms: int, days: int, chosen: Def
     return Battery(tuple(lives))
 
 
-def drain(patient: str, series: Series, battery: Battery) -> tuple[Series, list[Label]]:
-    """Nothing is measured with an empty battery; before that the device warns."""
+def battery_labels(patient: str, device: str, battery: Battery, begin_ms: int, end_ms: int) -> list[Label]:
+    """When a device warned and when it was dead, as far as that lies between two instants."""
     labels = []
     for _, warns_ms, empty_ms, changed_ms in battery.lives:
-        where = {"device": series.device}
-        labels.append(Label(patient, "low-battery", warns_ms, empty_ms, None, where))
-        labels.append(Label(patient, "battery-empty", empty_ms, changed_ms, None, where))
+        labels.append(Label(patient, "low-battery", warns_ms, empty_ms, None, {"device": device}))
+        labels.append(Label(patient, "battery-empty", empty_ms, changed_ms, None, {"device": device}))
+    return [label for label in labels if label.onset_ms < end_ms and label.end_ms > begin_ms]
+
+
+def drain(series: Series, battery: Battery) -> Series:
+    """Nothing is measured with an empty battery; before that the device warns."""
     series = series.kept(
         ~within([(empty, changed) for _, _, empty, changed in battery.lives], series.true_ms)
     )
     warned = within([(warns, empty) for _, warns, empty, _ in battery.lives], series.true_ms)
     for index in np.flatnonzero(warned).tolist():
         series.add_flag(index, "low-battery")
-    return series, labels
+    return series
 
 
 def draw_clock(
