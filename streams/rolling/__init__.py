@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streams.rolling.base import Measure, Moment, Parameters, Personal, Ref, Statistic, ref
+from streams.rolling.composite import Composite
 from streams.rolling.inr import Inr, TimeInRange
 from streams.rolling.personal import Cusum, Macd, PersonalZ, PressureSession
 from streams.rolling.pressure import Pressure, WeekMean
 from streams.rolling.simple import Glucose, RestingRate, Value
+from streams.rolling.symptoms import SymptomGrade
 from streams.rolling.technical import ClockFault, DeviceFault
 from streams.rolling.trend import GlucoseTrend
 from streams.rolling.vital import News2, Saturation
@@ -23,6 +25,8 @@ STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
     "value": Value,
     "glucose": Glucose,
     "resting-heart-rate": RestingRate,
+    "composite": Composite,
+    "symptom-grade": SymptomGrade,
     "cusum": Cusum,
     "macd": Macd,
     "personal-z": PersonalZ,

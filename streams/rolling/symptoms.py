@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import msgspec
 
 from streams.history import SYMPTOM_ITEMS, Observation
+from streams.rolling.base import Measure, Moment, Parameters, ref
 
 _INDEX = {name: index for index, name in enumerate(SYMPTOM_ITEMS)}
 
@@ -52,3 +54,59 @@ class LastAnswers(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def answered(o: Observation) -> LastAnswers:
     return LastAnswers(o.at_ms, positive(o))
+
+
+RED = ("chest_pain", "syncope")
+"""Immediately red, with dyspnoea at rest: call 15 or 112 (reference 1.4)."""
+
+NIGHT = ("night_dyspnoea", "orthopnoea_pillows")
+"""BEAT-HF group 2: woke breathless, slept propped up."""
+
+
+class SymptomGrade:
+    """The questionnaire as a grade: 2 red (chest pain, syncope, dyspnoea at rest), 1 amber (a symptom of the
+    night, much worse than yesterday, or two symptoms of the day), 0 otherwise.
+
+    `names` in the sentence are the affirmed items. Grades of dyspnoea and oedema count from 2 (moderate) for
+    amber: most patients with heart failure have a little of either on any day.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("grade",)
+    State: ClassVar[type] = type(None)
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset({"symptoms"})
+
+    def initialize(self) -> None:
+        return None
+
+    def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
+        if o.artefact:
+            return None, None
+        red = [name for name in RED if item(o, name)]
+        if item(o, "dyspnoea") >= 3:
+            red.append("dyspnoea")
+        night = list(positive(o, NIGHT))
+        day = [name for name in ("dyspnoea", "oedema") if item(o, name) >= 2]
+        day += [name for name in ("dizziness",) if item(o, name)]
+        grade = 2.0 if red else 1.0 if night or len(day) >= 2 else 0.0
+        named = dict.fromkeys(red + night + day)
+        extra: dict[str, float | str] = {
+            "what_fr": ", ".join(NAMES[name][0] for name in named),
+            "what_en": ", ".join(NAMES[name][1] for name in named),
+        }
+        return None, Measure((grade,), (ref(o, grade),), extra=extra)
+
+
+NAMES = {
+    "chest_pain": ("douleur thoracique", "chest pain"),
+    "syncope": ("syncope", "syncope"),
+    "dyspnoea": ("essoufflement", "shortness of breath"),
+    "oedema": ("œdème", "swelling"),
+    "dizziness": ("vertige", "dizziness"),
+    "night_dyspnoea": ("réveil par essoufflement", "woke breathless"),
+    "orthopnoea_pillows": ("besoin d'oreillers", "slept propped up"),
+    "wellbeing": ("bien plus mal qu'hier", "much worse than yesterday"),
+    "fatigue": ("fatigue", "fatigue"),
+    "cough": ("toux", "cough"),
+}

@@ -1,0 +1,158 @@
+"""The composite score of heart failure: several weak signs together (reference section 1.3).
+
+No single parameter is good (section 1.2). Each sign gives points while it is fresh; the alert asks for a
+sum that one sign alone does not reach.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from streams.history import Observation
+from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.baseline import Baseline, Usual, forget, learn
+from streams.rolling.personal import EMPTY
+from streams.rolling.symptoms import NIGHT, item, positive
+
+HOUR_MS = 3_600_000
+
+WEIGHT = Usual(floor=0.25, prior_sd=0.6, drift_per_week=0.5)
+RATE = Usual(floor=2.5, prior_sd=6.0, drift_per_week=2.0)
+OXYGEN = Usual(floor=0.8, prior_sd=1.2, drift_per_week=0.5)
+ILLNESS = Usual(floor=0.7, prior_sd=1.0, drift_per_week=0.5)
+"""What is believed of each sign's scatter. Floors are the devices' resolution and repeatability; the drift of
+weight is the reference's own cap, half a kilogram a week."""
+
+
+class Sign(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One sign: its baseline, its smoothed deviation, when it was last renewed and by which reading."""
+
+    baseline: Baseline = EMPTY
+    smooth: float = 0.0
+    at_ms: int = -(1 << 53)
+    day: int = -(1 << 30)
+    ref: Ref | None = None
+
+
+class Signs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All signs of one patient."""
+
+    weight: Sign = Sign()
+    rate: Sign = Sign()
+    oxygen: Sign = Sign()
+    illness: Sign = Sign()
+
+
+def illness_of(o: Observation) -> float:
+    """A questionnaire as one number: grades of dyspnoea and oedema, half of fatigue and cough, two for each
+    symptom of the night, one for dizziness and for a day worse than the last, two for much worse."""
+    total = item(o, "dyspnoea") + item(o, "oedema") + 0.5 * item(o, "fatigue") + 0.5 * item(o, "cough")
+    total += 2.0 * len([name for name in positive(o, NIGHT) if name != "wellbeing"])
+    total += item(o, "dizziness") + max(0.0, item(o, "wellbeing") - 1.0)
+    return total
+
+
+class Composite:
+    """Sum of the smoothed deviations from the patient's own usual values, each limited to `cap`.
+
+    A sign is the day's deviation in robust standard deviations, smoothed with weight `smoothing` a day (EWMA),
+    cut below zero and above `cap`, so that no sign reaches the limit by itself; it counts for `memory_hours`.
+    Signs: weight (also while it cannot be compared yet: nothing), resting heart rate, oxygen saturation
+    (downwards), and the questionnaire.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("score",)
+    State: ClassVar[type] = Signs
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.kinds = frozenset(
+            {"body-weight", "heart-rate", "blood-pressure", "oxygen-saturation", "symptoms"}
+        )
+        self.smoothing = parameters.number("smoothing", 0.5, low=0.05, high=1.0)
+        self.cap = parameters.number("cap", 2.5, low=0.5, high=10.0)
+        self.memory_ms = int(parameters.number("memory_hours", 60, low=12, high=240) * HOUR_MS)
+        self.weights = {
+            name: parameters.number(f"weight_{name}", 1.0, low=0.0, high=5.0)
+            for name in ("weight", "rate", "oxygen", "illness")
+        }
+
+    def initialize(self) -> Signs:
+        return _NOTHING
+
+    def add(self, state: Signs, o: Observation, moment: Moment) -> tuple[Signs, Measure | None]:
+        if o.artefact:
+            return state, None
+        after = self._taken(state, o, moment)
+        if after is state:
+            return state, None
+        return after, self._measure(after, o)
+
+    def _taken(self, state: Signs, o: Observation, moment: Moment) -> Signs:
+        first = o.x[0] if o.x else None
+        if o.kind == "symptoms":
+            illness = self._sign(state.illness, ILLNESS, illness_of(o), 1.0, o, moment)
+            return msgspec.structs.replace(state, illness=illness)
+        if first is None:
+            return state
+        if o.kind == "body-weight":
+            return msgspec.structs.replace(
+                state, weight=self._sign(state.weight, WEIGHT, first, 1.0, o, moment)
+            )
+        if o.kind == "oxygen-saturation":
+            return msgspec.structs.replace(
+                state, oxygen=self._sign(state.oxygen, OXYGEN, first, -1.0, o, moment)
+            )
+        if o.kind == "heart-rate" and not o.x[1]:
+            return msgspec.structs.replace(state, rate=self._sign(state.rate, RATE, first, 1.0, o, moment))
+        if o.kind == "blood-pressure" and o.x[2] is not None:
+            return msgspec.structs.replace(state, rate=self._sign(state.rate, RATE, o.x[2], 1.0, o, moment))
+        return state
+
+    def _sign(
+        self, sign: Sign, usual: Usual, value: float, way: float, o: Observation, moment: Moment
+    ) -> Sign:
+        """The sign after one more value: smoothed once a day, by the day's first value."""
+        baseline, smooth = sign.baseline, sign.smooth
+        if moment.day != sign.day and baseline.centre is not None:
+            deviation = max(-1.0, min(2.0 * self.cap, way * baseline.z(value)))
+            smooth += self.smoothing * (deviation - smooth)
+        baseline = (
+            forget(baseline) if moment.clinical_open else learn(baseline, usual, o.at_ms, moment.day, value)
+        )
+        return Sign(baseline, smooth, o.at_ms, moment.day, ref(o, value))
+
+    def _measure(self, signs: Signs, o: Observation) -> Measure:
+        score = 0.0
+        refs = []
+        named: list[str] = []
+        for name in ("weight", "rate", "oxygen", "illness"):
+            sign: Sign = getattr(signs, name)
+            if o.at_ms - sign.at_ms > self.memory_ms:
+                continue
+            points = self.weights[name] * max(0.0, min(self.cap, sign.smooth))
+            score += points
+            if points >= 0.5 and sign.ref is not None:
+                refs.append(sign.ref)
+                named.append(name)
+        if not refs:
+            refs = [ref(o, o.x[0] if o.x else None)]
+        return Measure(
+            (score,),
+            tuple(refs),
+            extra={
+                "what_fr": ", ".join(_NAMES[n][0] for n in named),
+                "what_en": ", ".join(_NAMES[n][1] for n in named),
+            },
+        )
+
+
+_NOTHING = Signs()
+
+_NAMES = {
+    "weight": ("poids", "weight"),
+    "rate": ("fréquence cardiaque", "heart rate"),
+    "oxygen": ("saturation", "oxygen saturation"),
+    "illness": ("symptômes", "symptoms"),
+}
