@@ -40,6 +40,7 @@ def make_server(app: FastAPI, host: str, port: int, trusted_proxies: str = TRUST
             log_config=None,
             access_log=False,
             server_header=False,
+            ws="none",
             proxy_headers=True,
             forwarded_allow_ips=trusted_proxies,
             timeout_graceful_shutdown=GRACE_S,

@@ -30,12 +30,20 @@ PASSWORD = "une nuit sans alerte"
 INS_TEST_OID = "1.2.250.1.213.1.4.10"
 
 GIVEN = (
-    "Jeanne Marcel Odette André Simone Lucien Yvonne Henri Colette Émile Paulette Georges Agnès René".split()
+    "Jeanne",
+    "Marcel",
+    "Odette",
+    "André",
+    "Simone",
+    "Lucien",
+    "Yvonne",
+    "Henri",
+    "Colette",
+    "Émile",
+    "Agnès",
 )
-FAMILY = (
-    "Lefèvre Duquesne Marie-Anquetil Lecœur Vautier Hébert Delaunay Poisson Legrand Auvray Lemonnier"
-    " Quesnel Tostain Girard Besnard Leroux Hamel Picard Guérin Savary"
-).split()
+FAMILY = ("Lefèvre", "Duquesne", "Marie-Anquetil", "Lecœur", "Vautier", "Hébert", "Delaunay", "Poisson", "Legrand",
+          "Auvray", "Lemonnier", "Quesnel", "Tostain", "Girard", "Besnard", "Leroux", "Hamel")  # fmt: skip
 
 HEART, PRESSURE, SUGAR, RHYTHM = "heart-failure", "hypertension", "diabetes", "arrhythmia"
 KIND = {HEART: "body-weight", PRESSURE: "blood-pressure", SUGAR: "glucose", RHYTHM: "heart-rate"}
@@ -131,7 +139,7 @@ def rates(course: str, random: Random, now_ms: int) -> Iterator[Sample]:
             if at > now_ms - 60_000:
                 continue
             rate = random.gauss(74, 4) + (
-                46 if course == "fast" and day == 0 or course == "fast" and day == 1 and turn else 0
+                46 if (course == "fast" and day == 0) or (course == "fast" and day == 1 and turn) else 0
             )
             yield at, {"heart_rate": float(round(rate))}, at + 1000
 
