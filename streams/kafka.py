@@ -16,7 +16,13 @@ from typing import Any, NamedTuple, cast
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from aiokafka.structs import RecordMetadata
 
 from scad.settings import Settings
@@ -158,24 +164,31 @@ async def _create_missing(admin: AIOKafkaAdminClient, settings: Settings, specs:
                     raise error
                 raise KafkaSetupError(f"{settings.kafka} refused topic {name}: {error}") from error
         log.info("kafka.topics_created", topics=[spec.name for spec in missing])
-    for topic in await admin.describe_topics([spec.name for spec in specs if spec.name in there]):
+    for topic in await admin.describe_topics([spec.name for spec in specs]):
         count = len(topic["partitions"])
-        if topic["error_code"] == 0 and count != settings.partitions:
+        if topic["error_code"] or any(part["error_code"] for part in topic["partitions"]):
+            raise LeaderNotAvailableError(topic["topic"])  # made a moment ago: ask again
+        if count != settings.partitions:
             raise KafkaSetupError(
                 f"topic {topic['topic']} has {count} partitions and SCAD_PARTITIONS is "
                 f"{settings.partitions}: set it to what exists; another number needs new topics and a replay"
             )
 
 
-async def make_producer(settings: Settings, client_id: str) -> AIOKafkaProducer:
-    """A started producer with acks=all; waits for a broker that is away."""
+async def make_producer(settings: Settings, client_id: str, exact_ends: bool = True) -> AIOKafkaProducer:
+    """A started producer with acks=all; waits for a broker that is away.
+
+    Without `exact_ends` tansu is sent real batches, some ten times faster: for topics of which nobody asks
+    where they end. Those that are read back into memory (compacted ones) need it.
+    """
+    single = settings.kafka_embedded and exact_ends
     while True:
         producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka,
             client_id=client_id,
             acks="all",
             enable_idempotence=not settings.kafka_embedded,
-            max_batch_size=TANSU_BATCH_BYTES if settings.kafka_embedded else BATCH_BYTES,
+            max_batch_size=TANSU_BATCH_BYTES if single else BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )

@@ -1,0 +1,33 @@
+"""What the worker and the bridge count. Labels are bounded: outcomes, reasons, rules and states, never a
+device or a patient."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENESS_SECONDS = (1, 5, 30, 120, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 14 * 86_400, 35 * 86_400)
+"""From live to the horizon of 35 days."""
+BATCH_RECORDS = (1, 3, 10, 30, 100, 300, 1_000, 3_000)
+
+READINGS = Counter("scad_readings", "Readings by what became of them", ["outcome"])
+REFUSALS = Counter("scad_refusals", "Refused readings by reason", ["reason"])
+LATENESS = Histogram(
+    "scad_reading_lateness_seconds", "Received after measured, accepted readings", buckets=LATENESS_SECONDS
+)
+SIGNALS = Counter("scad_signals", "Alert signals produced", ["protocol", "rule", "state"])
+POISON = Counter("scad_poison_records", "Records of our own topics that could not be worked on", ["topic"])
+BATCHES = Histogram("scad_worker_batch_records", "Records in one batch", ["agent"], buckets=BATCH_RECORDS)
+BATCH_SECONDS = Histogram("scad_worker_batch_seconds", "From a batch's begin to its end", ["agent"])
+COMMIT_AGE = Gauge(
+    "scad_worker_commit_age_seconds", "How long the oldest fetched record waits for its commit"
+)
+PATIENTS = Gauge("scad_worker_patients", "Patients whose state this worker holds")
+ROUNDS = Counter("scad_worker_takeovers", "Times that partitions were taken over")
+TICKED = Counter("scad_worker_ticks", "Patients evaluated because time passed")
+
+BRIDGED = Counter("scad_bridge_messages", "MQTT messages that are in Kafka", ["kind"])
+BRIDGE_CUT = Counter("scad_bridge_cut_messages", "Messages too large to be forwarded whole")
+BRIDGE_IN_FLIGHT = Gauge("scad_bridge_in_flight", "MQTT messages that Kafka has not acknowledged yet")
+BRIDGE_CONNECTED = Gauge("scad_bridge_mqtt_connected", "1 while the MQTT broker is connected")
+RECEIPTS = Counter("scad_bridge_receipts", "Receipts published to devices")
+RECEIPTS_WAITING = Gauge("scad_bridge_receipts_waiting", "Receipts that the MQTT broker has not acknowledged")

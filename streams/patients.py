@@ -1,0 +1,266 @@
+"""Patients' states in the worker: evaluation, and the order in which its results become durable.
+
+For every change, under the partition's lock: evaluate; the state with its outbox to the changelog, waited
+for; proof that the partition is still ours; the signals, waited for; then the caller may commit offsets.
+A crash between any two steps repeats what follows the last one: readings whose offset the state has seen
+are skipped, the outbox is produced again, and signals carry their number, so nothing counts twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
+
+from devices.readings import Reading
+from streams import metrics, topics
+from streams.kafka import Record, produce
+from streams.plans import CarePlan
+from streams.poison import Poison
+from streams.poison import poison as made_poison
+from streams.record import Head, dump_record, load_head, load_state
+from streams.signal import AlertSignal, encode_signal
+from streams.tables import TokenTable
+from streams.transport import FencedError, Grant
+
+log = structlog.get_logger()
+
+LIVE_PATIENTS = 20_000
+"""Decoded states kept beside the table's bytes, the most recently used; some 10 kB each at most times."""
+TICKED_AT_ONCE = 200  # due patients evaluated under one hold of the lock: readings wait behind them
+YIELD_EVERY = 50  # patients evaluated before the loop may do something else; some milliseconds
+
+
+class EngineLike(Protocol):
+    """What is asked of streams.engine.Engine."""
+
+    def new_state(self, patient: str) -> Any: ...
+    def apply(
+        self,
+        state: Any,
+        readings: Iterable[Reading] = (),
+        plans: Iterable[CarePlan] = (),
+        tick_ms: int | None = None,
+    ) -> list[AlertSignal]: ...
+    def next_deadline_ms(self, state: Any) -> int | None: ...
+    def dump(self, state: Any) -> bytes: ...
+    def load(self, patient: str, data: bytes) -> Any: ...
+
+
+@dataclass(slots=True)
+class Live:
+    """A decoded state and the offsets that it has seen."""
+
+    state: Any
+    readings_next: int = 0
+    plans_next: int = 0
+
+
+@dataclass(slots=True)
+class Work:
+    """What one batch brings for one patient. The offsets are those after the batch, None for a tick."""
+
+    readings: list[tuple[Reading, ConsumerRecord]] = field(default_factory=list)
+    plans: list[tuple[CarePlan, ConsumerRecord]] = field(default_factory=list)
+    tick_ms: int | None = None
+    readings_next: int | None = None
+    plans_next: int | None = None
+
+
+class Patients:
+    """The patients of the partitions that are this worker's."""
+
+    def __init__(self, engine: EngineLike, table: TokenTable, producer: AIOKafkaProducer) -> None:
+        self._engine = engine
+        self._table = table
+        self._producer = producer
+        self._live: OrderedDict[str, Live] = OrderedDict()
+        self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._round = -1
+        self._taken: set[int] = set()
+        self._deadlines: dict[str, int] = {}
+        self._heaps: dict[int, list[tuple[int, str]]] = {}
+
+    async def change(self, grant: Grant, work: Mapping[str, Work]) -> list[Poison]:
+        """Evaluate patients of one partition and make everything that follows durable.
+
+        Returns the records that the engine could not work on; they are not in any state, and the caller
+        sees to them. Raises FencedError when the partition was given up on the way.
+        """
+        async with self._locks[grant.partition]:
+            await self._take_over(grant)
+            return await self._change(grant, work)
+
+    async def tick(self, grant: Grant, now_ms: int) -> int:
+        """Evaluate the patients whose deadline has come, some at a time; returns how many."""
+        async with self._locks[grant.partition]:
+            await self._take_over(grant)
+            due = self._due(grant.partition, now_ms)
+            if due:
+                await self._change(grant, {patient: Work(tick_ms=now_ms) for patient in due})
+                metrics.TICKED.inc(len(due))
+            return len(due)
+
+    async def _change(self, grant: Grant, work: Mapping[str, Work]) -> list[Poison]:
+        values: dict[str, bytes] = {}
+        outgoing: list[tuple[AlertSignal, bytes]] = []
+        poison: list[Poison] = []
+        deadlines: dict[str, int | None] = {}
+        try:
+            for number, (patient, asked) in enumerate(work.items(), 1):
+                if number % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+                live = self._load(patient)
+                found = self._evaluate(patient, live, asked, poison)
+                if found is None:
+                    continue
+                live, raised = found
+                deadlines[patient] = self._engine.next_deadline_ms(live.state)
+                outbox = [encode_signal(signal) for signal in raised]
+                head = Head(live.readings_next, live.plans_next, deadlines[patient], outbox)
+                values[patient] = dump_record(head, self._engine.dump(live.state))
+                outgoing += zip(raised, outbox, strict=True)
+                self._remember(patient, live)
+            if values:
+                await self._table.write(grant, values)
+                await self._send(grant, outgoing)
+            if grant.round != self._round:
+                raise FencedError(f"partition {grant.partition} was given up while its batch was finished")
+        except BaseException:
+            for patient in work:  # what is decoded may be ahead of what is durable
+                self._live.pop(patient, None)
+            raise
+        for patient, deadline_ms in deadlines.items():
+            self._plan(grant.partition, patient, deadline_ms)
+        return poison
+
+    async def _send(self, grant: Grant, outgoing: Sequence[tuple[AlertSignal, bytes]]) -> None:
+        if not outgoing:
+            return
+        await self._table.consumer.confirm(grant)
+        records = [Record(topics.ALERTS, signal.patient.encode(), value) for signal, value in outgoing]
+        await produce(self._producer, records)
+        for signal, _ in outgoing:
+            metrics.SIGNALS.labels(signal.protocol, signal.rule, signal.state).inc()
+
+    # -- evaluation ------------------------------------------------------------------------------------
+
+    def _evaluate(
+        self, patient: str, live: Live, asked: Work, poison: list[Poison]
+    ) -> tuple[Live, list[AlertSignal]] | None:
+        """The state after what is new in `asked` and the signals; None when all of it was seen before."""
+        readings = [item for item in asked.readings if item[1].offset >= live.readings_next]
+        plans = [item for item in asked.plans if item[1].offset >= live.plans_next]
+        if not readings and not plans and asked.tick_ms is None:
+            return None
+        try:
+            signals = self._engine.apply(
+                live.state, [reading for reading, _ in readings], [plan for plan, _ in plans], asked.tick_ms
+            )
+        except Exception as error:  # one bad record must not hold up its patient, whatever the engine met
+            log.error("worker.evaluation_failed", patient=patient, error=type(error).__name__)
+            live, signals = self._one_by_one(patient, readings, plans, asked.tick_ms, poison)
+        if readings:
+            live.readings_next = asked.readings_next or live.readings_next
+        if plans:
+            live.plans_next = asked.plans_next or live.plans_next
+        return live, signals
+
+    def _one_by_one(
+        self,
+        patient: str,
+        readings: Sequence[tuple[Reading, ConsumerRecord]],
+        plans: Sequence[tuple[CarePlan, ConsumerRecord]],
+        tick_ms: int | None,
+        poison: list[Poison],
+    ) -> tuple[Live, list[AlertSignal]]:
+        """From the last durable state, each record alone; what fails is put aside and leaves no trace."""
+        self._live.pop(patient, None)
+        live = self._load(patient)
+        signals: list[AlertSignal] = []
+        steps: list[tuple[dict[str, Any], ConsumerRecord | None]] = [
+            ({"plans": [plan]}, at) for plan, at in plans
+        ]
+        steps += [({"readings": [reading]}, at) for reading, at in readings]
+        if tick_ms is not None:
+            steps.append(({"tick_ms": tick_ms}, None))
+        for arguments, at in steps:
+            before = self._engine.dump(live.state)
+            try:
+                signals += self._engine.apply(live.state, **arguments)
+            except Exception as error:
+                live.state = self._engine.load(patient, before)
+                if at is not None:
+                    poison.append(made_poison(at, error, *arguments.get("readings", ())))
+        return live, signals
+
+    def _load(self, patient: str) -> Live:
+        live = self._live.get(patient)
+        if live is not None:
+            self._live.move_to_end(patient)
+            return live
+        record = self._table.get_value(patient)
+        if record is None:
+            return Live(self._engine.new_state(patient))
+        head = load_head(record)
+        return Live(self._engine.load(patient, load_state(record)), head.readings_next, head.plans_next)
+
+    def _remember(self, patient: str, live: Live) -> None:
+        self._live[patient] = live
+        self._live.move_to_end(patient)
+        while len(self._live) > LIVE_PATIENTS:
+            self._live.popitem(last=False)
+
+    # -- taking over and time --------------------------------------------------------------------------
+
+    async def _take_over(self, grant: Grant) -> None:
+        """Once a round and partition: forget what was decoded, learn the deadlines, empty the outboxes."""
+        if grant.round != self._round:
+            self._round = grant.round
+            self._taken.clear()
+            self._live.clear()
+            self._deadlines.clear()
+            self._heaps.clear()
+        if grant.partition in self._taken:
+            return
+        records: list[Record] = []
+        heap: list[tuple[int, str]] = []
+        for number, (patient, value) in enumerate(self._table.values_of(grant.partition), 1):
+            if number % (YIELD_EVERY * 20) == 0:
+                await asyncio.sleep(0)
+            head = load_head(value)
+            records += [Record(topics.ALERTS, patient.encode(), signal) for signal in head.outbox]
+            if head.deadline_ms is not None:
+                self._deadlines[patient] = head.deadline_ms
+                heap.append((head.deadline_ms, patient))
+        await produce(self._producer, records)
+        heapify(heap)
+        self._heaps[grant.partition] = heap
+        self._taken.add(grant.partition)
+        if records:
+            log.info("worker.outboxes_sent", partition=grant.partition, signals=len(records))
+
+    def _plan(self, partition: int, patient: str, deadline_ms: int | None) -> None:
+        if deadline_ms is None:
+            self._deadlines.pop(patient, None)
+        elif self._deadlines.get(patient) != deadline_ms:
+            self._deadlines[patient] = deadline_ms
+            heappush(self._heaps[partition], (deadline_ms, patient))
+
+    def _due(self, partition: int, now_ms: int) -> list[str]:
+        """Patients whose deadline has come, the earliest first; entries that were moved are dropped."""
+        heap = self._heaps[partition]
+        due: list[str] = []
+        while heap and heap[0][0] <= now_ms and len(due) < TICKED_AT_ONCE:
+            deadline_ms, patient = heappop(heap)
+            if self._deadlines.get(patient) == deadline_ms:
+                del self._deadlines[patient]
+                due.append(patient)
+        return due
