@@ -23,6 +23,8 @@ RELEASE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 COMMAND_SECONDS = 600
 """One apt, tar or patchelf command; a mirror that needs longer than this is as good as away."""
+SAID_LINES = 4
+"""Of what a failed command said; Maven goes on for pages."""
 
 LEFT_OUT = re.compile(
     r"perl|llvm|libz3|debconf|libpam-(modules|runtime)|libapt|semanage|sepol|libjs-|-common|-doc$|-dev$"
@@ -95,7 +97,9 @@ def run(
     except subprocess.TimeoutExpired:
         raise ServiceError(f"{words[0]} did not end within {COMMAND_SECONDS} s: {remedy}") from None
     if done.returncode not in good:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-6:])
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        errors = [line for line in lines if line.startswith(("[ERROR]", "E:", "ERROR"))]  # Maven, apt, pip
+        said = "\n".join(errors[:SAID_LINES] or lines[-SAID_LINES:])
         raise ServiceError(f"{' '.join(words[:1] + words[-3:])} failed: {remedy}\n{said}")
     return done.stdout
 
