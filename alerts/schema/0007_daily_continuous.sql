@@ -1,7 +1,8 @@
 -- needs: community
 -- The daily roll-up as a continuous aggregate: same name, columns and rows as the table of the other editions,
 -- which it replaces on a database that has been upgraded. Real-time aggregation covers what is not yet
--- materialised; the policy refreshes the 40 days in which readings can still arrive (the horizon is 35).
+-- materialised. The policy has no start: it refreshes whatever was touched since, however old (on an upgraded
+-- database everything, once), so a late reading is in its day's row after a quarter of an hour at most.
 
 drop view if exists scad.reading_daily;
 drop function if exists scad.refresh_daily(text[], text[], timestamptz[]);
@@ -15,7 +16,7 @@ create materialized view scad.reading_daily with (timescaledb.continuous, timesc
      where value is not null and marks = '{}'
      group by patient, kind, day
     with no data;
-select add_continuous_aggregate_policy('scad.reading_daily', start_offset => interval '40 days',
+select add_continuous_aggregate_policy('scad.reading_daily', start_offset => null,
                                        end_offset => interval '1 day', schedule_interval => interval '15 minutes');
 
 -- The writer calls it on every edition; here there is nothing to do.
