@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from devices.ledger import BadReceiptError, parse_receipt
-from devices.outbox import Held, Outbox
+from devices.outbox import Held, Outbox, OutboxFullError
 from devices.times import format_instant
 
 ARRAY_MAX = 500
@@ -315,3 +315,24 @@ def encode_message(batch: list[Held], oldest_of: Callable[[int], int | None]) ->
     if oldest is not None and oldest < first.seq:
         payload = payload[:-1] + b',"oldest":%d}' % oldest
     return b"[%s]" % b",".join([payload, *(held.payload for held in rest)]) if rest else payload
+
+
+def submit_when_room(
+    client: Firmware, readings: Sequence[Mapping[str, Any]], pause: Callable[[], bool]
+) -> bool:
+    """Submit all readings in order; while the outbox is full, `pause` is called until receipts make room.
+
+    Nothing is dropped: False is returned when `pause` says False (stop), with the rest not submitted.
+    """
+    place, size = 0, len(readings)
+    while place < len(readings):
+        try:
+            client.submit(*readings[place : place + size])
+            place += size
+            size = min(2 * size, len(readings))
+        except OutboxFullError:
+            if size > 1:
+                size //= 2  # a smaller part may fit
+            elif not pause():
+                return False
+    return True

@@ -15,8 +15,8 @@ from typing import Protocol
 import msgspec
 
 from devices.driver import Driver
-from devices.firmware import Firmware
-from devices.outbox import OutboxFullError, OutboxStore
+from devices.firmware import Firmware, submit_when_room
+from devices.outbox import OutboxStore
 from devices.physiology.cohort import Cohort, SimulatedReading
 from devices.physiology.defects import Battery
 from devices.physiology.parameters import PROFILES
@@ -25,6 +25,8 @@ STEP_READINGS = 2_000
 """Readings looked at before the outboxes are written; bounds what is in memory when history is caught up."""
 WAIT_MAX_S = 0.5
 """The feeding loop looks at the clock and at the stop signal at least this often."""
+PAUSE_S = 0.05
+"""Between two tries to put readings into a full outbox."""
 STATUS_EVERY_S = 5.0
 BATTERY_EVERY_MS = 6 * 3_600_000
 """Devices tell their battery's charge this often, in the clock's time."""
@@ -194,17 +196,15 @@ class Fleet:
     def _submit(self, pending: dict[str, list[SimulatedReading]]) -> None:
         """Move readings into their outboxes. A full outbox is waited for: nothing is dropped."""
         for device, events in pending.items():
-            client = self.clients[device]
-            while not self._stop.is_set():
-                try:
-                    client.submit(*(event.reading for event in events))
-                    self._sent += len(events)
-                    break
-                except OutboxFullError as error:
-                    client.error = str(error)
-                    self._stop.wait(WAIT_MAX_S)
-                    self._housekeeping()
+            if not submit_when_room(self.clients[device], [one.reading for one in events], self._pause):
+                return
+            self._sent += len(events)
         pending.clear()
+
+    def _pause(self) -> bool:
+        self._stop.wait(PAUSE_S)
+        self._housekeeping()
+        return not self._stop.is_set()
 
     def _wait_for(self, instant_ms: int) -> None:
         while not self._stop.is_set():

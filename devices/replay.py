@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from devices.driver import Driver
-from devices.firmware import Firmware
-from devices.outbox import OutboxFullError, OutboxStore
+from devices.firmware import Firmware, submit_when_room
+from devices.outbox import OutboxStore
 from devices.recordings import Recorded, to_line
 
 POLL_S = 0.05
@@ -103,25 +103,17 @@ class Replay:
             for line in chunk:
                 by_device.setdefault(line.device, []).append(line)
             for device, lines in by_device.items():
-                if not self._submit(self.clients[device], lines):
+                readings = [line.reading for line in lines]
+                if not submit_when_room(self.clients[device], readings, self._pause):
                     return False
         return True
-
-    def _submit(self, client: Firmware, lines: Sequence[Recorded]) -> bool:
-        """Put readings into the outbox as soon as there is room; False when stopped."""
-        while not self._stop.is_set():
-            try:
-                client.submit(*(line.reading for line in lines))
-                return True
-            except OutboxFullError:
-                self._pause()
-        return False
 
     def _drain(self) -> None:
         while not self._stop.is_set() and any(client.waiting for client in self.clients.values()):
             self._pause()
 
-    def _pause(self) -> None:
+    def _pause(self) -> bool:
+        """Wait a moment and report now and then; False when the replay is to stop."""
         self._stop.wait(POLL_S)
         self._since_report_s += POLL_S
         if self._since_report_s >= REPORT_EVERY_S:
@@ -129,6 +121,7 @@ class Replay:
             waiting = sum(client.waiting for client in self.clients.values())
             errors = {self._driver.error, *(client.error for client in self.clients.values())} - {""}
             self._report("; ".join([f"{waiting:,} readings wait for their receipt", *sorted(errors)[:3]]))
+        return not self._stop.is_set()
 
     def _outcome(self, rounds: int) -> Outcome:
         reasons = tuple(
@@ -142,7 +135,9 @@ class Replay:
         return Outcome(total, rounds, max(0, total - waiting - refused), reasons, not self._stop.is_set())
 
 
-def _chunks(recorded: Sequence[Recorded], speed: float | None, size: int) -> Iterator[tuple[float, Sequence[Recorded]]]:
+def _chunks(
+    recorded: Sequence[Recorded], speed: float | None, size: int
+) -> Iterator[tuple[float, Sequence[Recorded]]]:
     """(seconds to wait before, readings): whole chunks without a pace, single readings with one."""
     if speed is None:
         remaining = iter(recorded)

@@ -14,6 +14,8 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
@@ -47,12 +49,15 @@ class FakePlatform:
         self.client.on_message = self._on_message
 
     def __enter__(self) -> FakePlatform:
-        self.client.connect("127.0.0.1", self._port, clean_start=False)
+        session = Properties(PacketTypes.CONNECT)
+        session.SessionExpiryInterval = 600  # as a bridge: what comes while it is away waits for it
+        self.client.connect("127.0.0.1", self._port, clean_start=False, properties=session)
         self.client.loop_start()
         assert self._subscribed.wait(10)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.client.unsubscribe(["scad/v1/+/readings", "scad/v1/+/status"])
         self.client.disconnect()
         self.client.loop_stop()
 
