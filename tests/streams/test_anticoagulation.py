@@ -1,0 +1,145 @@
+"""Oral anticoagulation: the ratio against its target, bleeding, time in range, overdue tests."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from streams.rolling.inr import share_inside
+from tests.streams.timeline import Patient, plan, version
+
+AC = "anticoagulation"
+
+
+def on(begins: str = "2026-01-01", **personal: Any) -> Patient:
+    return Patient(plan=plan(version(1, begins, AC, **personal)))
+
+
+def tested(patient: Patient, days: int, ratios: list[float], first: str = "2026-01-05") -> Patient:
+    for index, ratio in enumerate(ratios):
+        patient.at(f"{date.fromisoformat(first) + timedelta(days=days * index)} 08:00+01:00").inr(ratio)
+    return patient
+
+
+def test_the_target_is_two_to_three_without_a_plan_and_its_ends_are_inside() -> None:
+    for ratio in (2.0, 2.5, 3.0):
+        Patient(AC).at("2026-03-02 08:00").inr(ratio).quiet()
+    Patient(AC).at("2026-03-02 08:00").inr(1.9).raised("inr-low", "medium").quiet("inr-high")
+    Patient(AC).at("2026-03-02 08:00").inr(3.1).raised("inr-high", "medium").quiet("inr-low")
+
+
+def test_the_target_is_the_care_plans() -> None:
+    on(inr_target=(2.5, 3.5)).at("2026-03-02 08:00").inr(3.4).quiet()
+    on(inr_target=(2.5, 3.5)).at("2026-03-02 08:00").inr(2.4).raised("inr-low")
+
+
+def test_below_one_and_a_half_is_grave_on_a_mechanical_valve_only() -> None:
+    on(mechanical_valve=True).at("2026-03-02 08:00").inr(1.4).raised("inr-low", "high")
+    on(mechanical_valve=True).at("2026-03-02 08:00").inr(1.5).raised("inr-low", "medium")
+    on().at("2026-03-02 08:00").inr(1.4).raised("inr-low", "medium")
+
+
+def test_six_is_critical_and_ends_at_four() -> None:
+    Patient(AC).at("2026-03-02 08:00").inr(5.9).quiet("inr-critical")
+    patient = Patient(AC).at("2026-03-02 08:00").inr(6.0).raised("inr-critical", "high")
+    patient.at("2026-03-03 08:00").inr(4.1).quiet("inr-critical")
+    patient.at("2026-03-04 08:00").inr(4.0).cleared("inr-critical")
+    assert patient.open("inr-high") is not None
+
+
+def test_an_alert_ends_when_the_ratio_is_back_in_range() -> None:
+    patient = Patient(AC).at("2026-03-02 08:00").inr(1.7)
+    patient.at("2026-03-05 08:00").inr(2.0).cleared("inr-low")
+    patient.at("2026-03-09 08:00").inr(3.3).raised("inr-high").at("2026-03-12 08:00").inr(3.0).cleared(
+        "inr-high"
+    )
+
+
+def test_bleeding_is_an_emergency_whatever_the_ratio() -> None:
+    patient = Patient(AC).at("2026-03-02 08:00").inr(2.5).quiet()
+    patient.at("2026-03-03 08:00").answers(bleeding=True).raised("inr-critical", "high")
+    assert patient.sentences("inr-critical") == (
+        "Saignement signalé, dernier INR 2,5 : appeler le 15 ou le 112.",
+        "Bleeding reported, last INR 2.5: call 15 or 112.",
+    )
+    patient.at("2026-03-04 08:00").answers(bleeding=False).cleared("inr-critical")
+
+
+def test_bleeding_before_the_first_test_is_an_emergency_too() -> None:
+    Patient(AC).at("2026-03-02 08:00").answers(bleeding=True).raised("inr-critical", "high")
+
+
+def test_a_questionnaire_without_bleeding_does_not_end_a_critical_ratio() -> None:
+    patient = Patient(AC).at("2026-03-02 08:00").inr(7.0).raised("inr-critical")
+    patient.at("2026-03-02 18:00").answers(bleeding=False)
+    assert patient.open("inr-critical") is not None
+
+
+def test_a_good_ratio_does_not_end_a_bleeding() -> None:
+    patient = Patient(AC).at("2026-03-02 08:00").inr(2.5).at("2026-03-02 18:00").answers(bleeding=True)
+    patient.at("2026-03-03 08:00").inr(2.6)
+    assert patient.open("inr-critical") is not None
+
+
+def test_the_sentences_name_the_target() -> None:
+    french, english = Patient(AC).at("2026-03-02 08:00").inr(3.4).sentences("inr-high")
+    assert french == "INR 3,4, au-dessus de la cible de 2,0 à 3,0."
+    assert english == "INR 3.4, above the target of 2.0 to 3.0."
+
+
+def test_the_reference_vector_of_time_in_range_is_half() -> None:
+    assert share_inside(1.5, 3.5, 2.0, 3.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "share"),
+    [(2.5, 2.5, 1.0), (1.5, 1.5, 0.0), (2.0, 3.0, 1.0), (3.5, 1.5, 0.5), (1.0, 1.9, 0.0), (2.5, 3.5, 0.5)],
+)
+def test_a_line_is_in_range_for_its_share(before: float, after: float, share: float) -> None:
+    assert share_inside(before, after, 2.0, 3.0) == pytest.approx(share)
+
+
+def test_a_low_time_in_range_needs_five_tests() -> None:
+    tested(Patient(AC), 14, [1.5, 1.5, 1.5, 1.5]).quiet("ttr-low")
+    patient = tested(Patient(AC), 14, [1.5, 1.5, 1.5, 1.5, 1.5]).raised("ttr-low", "low")
+    assert "0 % sur 5 tests" in patient.sentences("ttr-low")[0]
+
+
+def test_time_in_range_is_met_below_65_percent() -> None:
+    # Four intervals; each from 2.5 to 3.5 or back is in range for half of its time.
+    patient = tested(Patient(AC), 14, [2.5, 3.5, 2.5, 3.5, 2.5]).raised("ttr-low")
+    assert patient.signal("ttr-low").value == pytest.approx(50.0)
+    tested(Patient(AC), 14, [2.5, 3.5, 2.5, 2.5, 2.5]).quiet("ttr-low")  # 75 %
+
+
+def test_time_in_range_ends_at_70_percent() -> None:
+    patient = tested(Patient(AC), 7, [2.5, 3.5, 2.5, 3.5, 2.5])  # 50 % of 28 days
+    tested(patient, 7, [2.5, 2.5], "2026-02-09")  # 4 of 6 weeks: 67 %
+    assert patient.open("ttr-low") is not None
+    patient.at("2026-02-23 08:00").inr(2.5).cleared("ttr-low")  # 5 of 7: 71 %
+
+
+def test_a_gap_of_more_than_56_days_is_not_interpolated() -> None:
+    patient = tested(Patient(AC, retention_ms=None), 14, [2.5, 2.5, 2.5, 2.5])
+    patient.at("2026-04-14 08:00+01:00").inr(1.0).quiet("ttr-low")  # 57 days after the last
+    patient = tested(Patient(AC, retention_ms=None), 14, [2.5, 2.5, 2.5, 2.5])
+    patient.at("2026-04-13 08:00+01:00").inr(1.0).raised("ttr-low")  # 56 days: a third of them in range
+
+
+def test_an_overdue_test_is_technical() -> None:
+    patient = on(schedule={"inr": (672.0, 840.0, 1344.0)}).at("2026-01-05 08:00").inr(2.5)
+    patient.tick("2026-02-09 07:59").quiet()
+    patient.tick("2026-02-09 08:00").raised("inr-overdue", "medium")
+    assert patient.signal("inr-overdue").cls == "technical"
+    assert "840 heures" in patient.sentences("inr-overdue")[0]
+    patient.at("2026-02-10 08:00").inr(2.5).cleared("inr-overdue")
+
+
+def test_a_strip_fault_never_raises_a_clinical_alert() -> None:
+    patient = Patient(AC)
+    for minute in range(3):
+        patient.at(f"2026-03-02 08:0{minute}").inr(8.0, "strip-fault")
+    assert patient.rules_raised() == set()
+    assert patient.rules_raised("technical") == {"device-fault"}
