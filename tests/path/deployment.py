@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
+from stand_in import Counted
 
 from devices.times import format_instant
 from scad.settings import Settings
-from stand_in import Counted
 from streams import kafka, topics
 from streams.kafka import Record
 from streams.plans import Assignment, DeviceAssignments

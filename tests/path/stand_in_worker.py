@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from scad.process import run_until_stopped, settings_or_exit
 from stand_in import StandInEngine
+
+from scad.process import run_until_stopped, settings_or_exit
 from streams.worker import Worker
 
 if __name__ == "__main__":

@@ -1,0 +1,356 @@
+"""MQTT to Kafka and receipts back.
+
+- A message is acknowledged to the MQTT broker only when all in-sync replicas of Kafka have it, in the order
+  of arrival. Until then it is the broker's, in a session that outlives us. What came twice goes on twice.
+- Nothing grows: MQTT's receive maximum bounds what is in flight to us; while Kafka is away nothing is
+  acknowledged and the broker keeps the rest. One fetch of receipts at a time goes the other way.
+- Several bridges share one subscription, and the receipts' partitions by a consumer group. A receipt's
+  offset is committed when the MQTT broker has acknowledged it; one that is published twice says the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Literal
+
+import msgspec
+import paho.mqtt.client as mqtt
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import ConsumerRecord
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from devices.times import format_instant
+from scad.clock import Clock
+from scad.settings import Settings
+from streams import metrics, receipts, topics
+from streams.kafka import RETRY_SECONDS, Record, ensure_topics, make_consumer, make_producer, produce, started
+from streams.topics import mqtt_topic
+
+log = structlog.get_logger()
+
+SHARE = "scad"
+RECEIPTS_GROUP = "scad-receipts"
+IN_FLIGHT_MAX = 500
+"""Messages that the broker sends without our acknowledgement; 128 MiB at the contract's largest payload."""
+BATCH_MAX = 500  # messages in one round to Kafka, some 5 ms
+FORWARDED_BYTES_MAX = 1_048_576
+"""A larger payload is cut here, and the intake refuses it as too large; the contract allows 256 KiB."""
+SESSION_EXPIRY_S = 7 * 86_400  # as long as Kafka keeps telemetry: a bridge that is away longer is gone
+KEEPALIVE_S = 30
+RECONNECT_S = (1, 10)
+RECEIPTS_MAX = 1_000  # receipts read, and published without PUBACK, at once
+STOP_SECONDS = 5.0  # for the batch in hand
+STUCK_SECONDS = 60.0
+FAILURE = 0x80  # MQTT 5: reason codes from here on are refusals
+
+_READINGS_OR_STATUS = re.compile(rf"{re.escape(topics.MQTT_PREFIX)}/([^/]+)/(readings|status)")
+
+
+class Status(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a device says of itself (contract section 1)."""
+
+    state: Literal["online", "offline"]
+    battery: float | None = None
+    firmware: str | None = None
+
+
+class StatusRecord(msgspec.Struct, frozen=True):
+    """The value in `scad.status`."""
+
+    device: str
+    received_at: str
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One MQTT message, with the connection over which it came."""
+
+    topic: str
+    payload: bytes
+    mid: int
+    qos: int
+    connection: int
+    received_at_ms: int
+
+
+_decode_status = msgspec.json.Decoder(Status).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def to_record(message: Arrived) -> Record | None:
+    """The Kafka record of an MQTT message; None for what nobody follows up: another topic, a status that
+    cannot be read, a retained status that was deleted."""
+    match = _READINGS_OR_STATUS.fullmatch(message.topic)
+    if match is None:
+        return None
+    device, leaf = match.groups()
+    received_at = format_instant(message.received_at_ms)
+    if leaf == "readings":
+        headers = (
+            (topics.HEADER_RECEIVED_AT, received_at.encode()),
+            (topics.HEADER_MQTT_TOPIC, message.topic.encode()),
+        )
+        return Record(topics.TELEMETRY, device.encode(), message.payload[:FORWARDED_BYTES_MAX], headers)
+    try:
+        status = _decode_status(message.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return Record(topics.STATUS, device.encode(), _encode(StatusRecord(device, received_at, status)))
+
+
+def coalesce(records: Sequence[ConsumerRecord]) -> dict[tuple[str, int], receipts.Receipt]:
+    """The receipts to publish, one for each device and epoch: the newest, with the refusals of all."""
+    newest: dict[tuple[str, int], receipts.Receipt] = {}
+    for record in records:
+        try:
+            decoded = receipts.decode_record(record.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            place = f"{record.topic}[{record.partition}]@{record.offset}"
+            log.error("bridge.poison_record", record=place, error=type(error).__name__)
+            continue
+        key = (decoded.device, decoded.receipt.epoch)
+        older = newest.get(key)
+        newest[key] = decoded.receipt if older is None else receipts.merge(older, decoded.receipt)
+    return newest
+
+
+class Bridge:
+    """One bridge; `run` returns when `stop` is set."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._arrived: deque[Arrived] = deque()
+        self._something = asyncio.Event()
+        self._connection = 0
+        self._connected = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._busy_since: float | None = None
+        self._client = self._make_client()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        await _unless(stop, ensure_topics(self._settings))
+        if stop.is_set():
+            return
+        name = f"scad-bridge-{self._settings.worker_id}"
+        producer = await make_producer(self._settings, name, exact_ends=False)
+        consumer = make_consumer(
+            self._settings,
+            topics.RECEIPTS,
+            client_id=name,
+            group_id=RECEIPTS_GROUP,
+            group_instance_id=self._settings.worker_id,
+            max_poll_records=RECEIPTS_MAX,
+        )
+        await started(consumer, self._settings)
+        self._client.connect_async(*_address(self._settings.mqtt), keepalive=KEEPALIVE_S, **self._session())
+        self._client.loop_start()
+        metrics.BRIDGE_IN_FLIGHT.set_function(lambda: len(self._arrived))
+        tasks = [
+            asyncio.create_task(self._forward(producer), name="forward"),
+            asyncio.create_task(self._return_receipts(consumer), name="receipts"),
+        ]
+        waiting = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                for task in tasks:
+                    if task.done():
+                        task.result()
+        finally:
+            await self._end([*tasks, waiting], producer, consumer)
+
+    def why_not_ready(self) -> str:
+        if not self._connected:
+            return f"the MQTT broker {self._settings.mqtt} is not connected"
+        if self._busy_since is not None and monotonic() - self._busy_since > STUCK_SECONDS:
+            return f"Kafka has not acknowledged anything for {monotonic() - self._busy_since:.0f} s"
+        return ""
+
+    async def _end(
+        self, tasks: list[asyncio.Task[Any]], producer: AIOKafkaProducer, consumer: AIOKafkaConsumer
+    ) -> None:
+        """Whatever was not acknowledged comes again, to us or to another bridge."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(producer.stop(), consumer.stop())
+
+    # -- MQTT ------------------------------------------------------------------------------------------
+
+    def _make_client(self) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"scad-bridge-{self._settings.worker_id}",
+            protocol=mqtt.MQTTv5,
+            manual_ack=True,
+        )
+        if self._settings.mqtt_password:
+            client.username_pw_set(self._settings.mqtt_user, self._settings.mqtt_password)
+        client.reconnect_delay_set(*RECONNECT_S)
+        client.max_inflight_messages_set(RECEIPTS_MAX)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
+
+    def _session(self) -> dict[str, Any]:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = IN_FLIGHT_MAX
+        return {"clean_start": False, "properties": properties}
+
+    # The callbacks run in paho's thread; whatever belongs to the loop is handed to it.
+
+    def _on_connect(self, client: mqtt.Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            log.error("bridge.mqtt_refused", broker=self._settings.mqtt, reason=str(reason))
+            return
+        self._connected = True
+        if flags.session_present or len(self._arrived) > 2 * IN_FLIGHT_MAX:
+            self._arrived.clear()  # the broker sends again what was not acknowledged; it must not add up
+        metrics.BRIDGE_CONNECTED.set(1)
+        log.info("bridge.mqtt_connected", broker=self._settings.mqtt, session=flags.session_present)
+        prefix = f"$share/{SHARE}/{topics.MQTT_PREFIX}/+"
+        client.subscribe([(f"{prefix}/readings", 1), (f"{prefix}/status", 1)])
+
+    def _on_disconnect(self, client: mqtt.Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._connection += 1  # message ids of another connection may mean other messages
+        self._connected = False
+        metrics.BRIDGE_CONNECTED.set(0)
+        log.warning("bridge.mqtt_disconnected", reason=str(reason))
+
+    def _on_subscribe(self, client: mqtt.Client, _: Any, mid: int, reasons: Any, properties: Any) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            log.error("bridge.subscription_refused", reasons=refused)
+
+    def _on_message(self, client: mqtt.Client, _: Any, message: mqtt.MQTTMessage) -> None:
+        arrived = Arrived(
+            message.topic,
+            bytes(message.payload),
+            message.mid,
+            message.qos,
+            self._connection,
+            self._clock.now_ms(),
+        )
+        self._arrived.append(arrived)
+        self._in_loop(self._something.set)
+
+    def _on_publish(self, client: mqtt.Client, _: Any, mid: int, reason: Any, properties: Any) -> None:
+        self._in_loop(self._published, mid, reason)
+
+    def _in_loop(self, call: Any, *arguments: Any) -> None:
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: we are stopping, and nothing is acknowledged
+                loop.call_soon_threadsafe(call, *arguments)
+
+    # -- readings and states ---------------------------------------------------------------------------
+
+    async def _forward(self, producer: AIOKafkaProducer) -> None:
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while self._arrived:
+                batch = [self._arrived.popleft() for _ in range(min(BATCH_MAX, len(self._arrived)))]
+                self._busy_since = monotonic()
+                await produce(producer, self._records(batch))
+                self._busy_since = None
+                self._acknowledge(batch)
+
+    @staticmethod
+    def _records(batch: Sequence[Arrived]) -> list[Record]:
+        records = []
+        for message in batch:
+            record = to_record(message)
+            if record is None:
+                log.warning("bridge.ignored", topic=message.topic, bytes=len(message.payload))
+                metrics.BRIDGED.labels("ignored").inc()
+                continue
+            if len(message.payload) > FORWARDED_BYTES_MAX:
+                log.warning("bridge.cut", topic=message.topic, bytes=len(message.payload))
+                metrics.BRIDGE_CUT.inc()
+            metrics.BRIDGED.labels(record.topic).inc()
+            records.append(record)
+        return records
+
+    def _acknowledge(self, batch: Sequence[Arrived]) -> None:
+        """PUBACK in the order of arrival; what came over a connection that is gone comes again."""
+        for message in batch:
+            if message.connection == self._connection:
+                self._client.ack(message.mid, message.qos)
+
+    # -- receipts --------------------------------------------------------------------------------------
+
+    async def _return_receipts(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            try:
+                fetched = await consumer.getmany(timeout_ms=1_000)
+                records = [record for records in fetched.values() for record in records]
+                if not records:
+                    continue
+                await self._publish(coalesce(records))
+                await consumer.commit({tp: part[-1].offset + 1 for tp, part in fetched.items()})
+            except IllegalStateError:  # the partition is another bridge's by now, which publishes them too
+                continue
+            except KafkaError as error:
+                log.warning("bridge.receipts_waiting", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _publish(self, newest: Mapping[tuple[str, int], receipts.Receipt]) -> None:
+        """Publish and wait for every PUBACK; paho sends again what a lost connection left open."""
+        waiting = []
+        for (device, _), receipt in newest.items():
+            sent = self._client.publish(
+                mqtt_topic(device, "receipts"), receipts.encode_receipt(receipt), qos=1
+            )
+            future = asyncio.get_running_loop().create_future()
+            self._unacknowledged[sent.mid] = future
+            waiting.append(future)
+        metrics.RECEIPTS_WAITING.set(len(waiting))
+        await asyncio.gather(*waiting)
+        metrics.RECEIPTS_WAITING.set(0)
+        metrics.RECEIPTS.inc(len(waiting))
+
+    def _published(self, mid: int, reason: Any) -> None:
+        future = self._unacknowledged.pop(mid, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+        if reason.value >= FAILURE:  # a device without its receipt sends again and is answered again
+            log.error("bridge.receipt_refused", reason=str(reason))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def _unless(stop: asyncio.Event, work: Any) -> None:
+    """Run `work` unless or until `stop` is set."""
+    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (doing, stopping):
+        task.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+    if doing.done() and not doing.cancelled():
+        doing.result()
