@@ -30,19 +30,15 @@ MODELS = {
 }
 """Kind of device by the first two letters of its serial: made-up model, firmware."""
 
-EVERY_HOURS = {
-    "sc": {"body-weight": 24.0},
-    "bp": {"blood-pressure": 24.0},
-    "cg": {"glucose": 1.0},
-    "gm": {"glucose": 12.0},
-    "hr": {"heart-rate": 24.0},
-    "rr": {"rr-intervals": 24.0},
-    "ox": {"oxygen-saturation": 24.0, "respiratory-rate": 24.0},
-    "th": {"temperature": 24.0},
-    "ir": {"inr": 168.0},
-    "tb": {"symptoms": 24.0},
+EXPECTED_HOURS = {
+    "heart-failure": {"sc": ("body-weight", 24.0), "tb": ("symptoms", 24.0)},
+    "hypertension": {"bp": ("blood-pressure", 24.0)},
+    "diabetes": {"cg": ("glucose", 1.0), "gm": ("glucose", 12.0)},
+    "arrhythmia": {"hr": ("heart-rate", 24.0), "rr": ("rr-intervals", 24.0)},
+    "respiratory": {"ox": ("oxygen-saturation", 24.0)},
+    "anticoagulation": {"ir": ("inr", 168.0)},
 }
-"""What the care plan expects of each kind of device, in hours between two readings."""
+"""What a care plan expects, by protocol and kind of device: the kind of reading, and hours between two."""
 PLAIN_PRESSURE_EVERY_HOURS = 96.0
 """Outside the weeks of the full protocol pressure is measured on Mondays and Thursdays."""
 
@@ -110,7 +106,13 @@ class SimulatedPatient:
         return plan
 
     def _schedule(self) -> dict[str, dict[str, float]]:
-        hours = {kind: every for one in self.devices for kind, every in EVERY_HOURS[one.family].items()}
+        families = {one.family for one in self.devices}
+        hours = {
+            kind: every
+            for protocol in self.protocols
+            for family, (kind, every) in EXPECTED_HOURS[protocol].items()
+            if family in families
+        }
         if self.condition == "hypertension":
             hours["blood-pressure"] = PLAIN_PRESSURE_EVERY_HOURS
         return {kind: {"every_hours": every} for kind, every in hours.items()}

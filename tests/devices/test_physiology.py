@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alerts.enrolment import parse_enrolment
 from devices.catalogue import KINDS
 from devices.decode import decode_payload
 from devices.physiology import Cohort
@@ -22,6 +23,7 @@ from devices.physiology.people import TEST_INS_OID
 from devices.physiology.series import DAY_MS, MINUTE_MS
 from devices.readings import Refusal
 from devices.times import parse_instant
+from streams.protocols import load_published
 
 START_MS = parse_instant("2026-01-01T00:00:00+01:00")[0]
 CLEAN = Defects(
@@ -362,6 +364,12 @@ def test_only_made_up_identities_stand_in_an_enrolment():
         assert int(value[13:]) == 97 - int(value[:13]) % 97
         assert value[0] == ("2" if identity["sex"] == "female" else "1")
         assert identity["phone"].startswith("+33 6 39 98 ")
+
+
+def test_the_enrolment_is_accepted_with_every_schedule_and_protocol():
+    document = json.dumps(Cohort(67, 300, START_MS, 5).enrolment()).encode()
+    accepted = parse_enrolment(document, "cohort.json", load_published())
+    assert len(accepted.patients) == 300
 
 
 def test_every_protocol_has_patients_and_every_patient_a_protocol():
