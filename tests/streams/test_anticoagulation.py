@@ -17,7 +17,7 @@ def on(begins: str = "2026-01-01", **personal: Any) -> Patient:
     return Patient(plan=plan(version(1, begins, AC, **personal)))
 
 
-def tested(patient: Patient, days: int, ratios: list[float], first: str = "2026-01-05") -> Patient:
+def ratios_every(patient: Patient, days: int, ratios: list[float], first: str = "2026-01-05") -> Patient:
     for index, ratio in enumerate(ratios):
         patient.at(f"{date.fromisoformat(first) + timedelta(days=days * index)} 08:00+01:00").inr(ratio)
     return patient
@@ -102,29 +102,29 @@ def test_a_line_is_in_range_for_its_share(before: float, after: float, share: fl
 
 
 def test_a_low_time_in_range_needs_five_tests() -> None:
-    tested(Patient(AC), 14, [1.5, 1.5, 1.5, 1.5]).quiet("ttr-low")
-    patient = tested(Patient(AC), 14, [1.5, 1.5, 1.5, 1.5, 1.5]).raised("ttr-low", "low")
+    ratios_every(Patient(AC), 14, [1.5, 1.5, 1.5, 1.5]).quiet("ttr-low")
+    patient = ratios_every(Patient(AC), 14, [1.5, 1.5, 1.5, 1.5, 1.5]).raised("ttr-low", "low")
     assert "0 % sur 5 tests" in patient.sentences("ttr-low")[0]
 
 
 def test_time_in_range_is_met_below_65_percent() -> None:
     # Four intervals; each from 2.5 to 3.5 or back is in range for half of its time.
-    patient = tested(Patient(AC), 14, [2.5, 3.5, 2.5, 3.5, 2.5]).raised("ttr-low")
+    patient = ratios_every(Patient(AC), 14, [2.5, 3.5, 2.5, 3.5, 2.5]).raised("ttr-low")
     assert patient.signal("ttr-low").value == pytest.approx(50.0)
-    tested(Patient(AC), 14, [2.5, 3.5, 2.5, 2.5, 2.5]).quiet("ttr-low")  # 75 %
+    ratios_every(Patient(AC), 14, [2.5, 3.5, 2.5, 2.5, 2.5]).quiet("ttr-low")  # 75 %
 
 
 def test_time_in_range_ends_at_70_percent() -> None:
-    patient = tested(Patient(AC), 7, [2.5, 3.5, 2.5, 3.5, 2.5])  # 50 % of 28 days
-    tested(patient, 7, [2.5, 2.5], "2026-02-09")  # 4 of 6 weeks: 67 %
+    patient = ratios_every(Patient(AC), 7, [2.5, 3.5, 2.5, 3.5, 2.5])  # 50 % of 28 days
+    ratios_every(patient, 7, [2.5, 2.5], "2026-02-09")  # 4 of 6 weeks: 67 %
     assert patient.open("ttr-low") is not None
     patient.at("2026-02-23 08:00").inr(2.5).cleared("ttr-low")  # 5 of 7: 71 %
 
 
 def test_a_gap_of_more_than_56_days_is_not_interpolated() -> None:
-    patient = tested(Patient(AC, retention_ms=None), 14, [2.5, 2.5, 2.5, 2.5])
+    patient = ratios_every(Patient(AC, retention_ms=None), 14, [2.5, 2.5, 2.5, 2.5])
     patient.at("2026-04-14 08:00+01:00").inr(1.0).quiet("ttr-low")  # 57 days after the last
-    patient = tested(Patient(AC, retention_ms=None), 14, [2.5, 2.5, 2.5, 2.5])
+    patient = ratios_every(Patient(AC, retention_ms=None), 14, [2.5, 2.5, 2.5, 2.5])
     patient.at("2026-04-13 08:00+01:00").inr(1.0).raised("ttr-low")  # 56 days: a third of them in range
 
 

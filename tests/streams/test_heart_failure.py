@@ -93,6 +93,13 @@ class TestEachPlainWeightRule:
         assert patient.signal(rule).value == pytest.approx(limit + 0.6)
 
 
+def test_the_clear_limit_is_met_exactly_whatever_the_fractions_are_in_binary() -> None:
+    for hectograms in range(780, 840):
+        lowest = hectograms / 10
+        patient = daily(Patient(HF), [lowest, (hectograms + 21) / 10]).raised("weight-gain-3d")
+        patient.at("2026-01-03 07:00").weight((hectograms + 15) / 10).cleared("weight-gain-3d")
+
+
 def test_a_scale_that_speaks_pounds_meets_the_limits_at_three_and_five_pounds() -> None:
     Patient(HF).at("2026-01-01 07:00").pounds(180).at("2026-01-02 07:00").pounds(183).raised("weight-gain-1d")
     Patient(HF).at("2026-01-01 07:00").pounds(180).at("2026-01-08 07:00").pounds(185).raised("weight-gain-7d")

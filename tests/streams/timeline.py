@@ -11,7 +11,7 @@ engine, after which the signals folded so far must be what the engine says stand
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 from zoneinfo import ZoneInfo
@@ -48,7 +48,7 @@ def ms(local: str) -> int:
 
 
 def version(
-    number: int, begins: str, *protocols: str, schedule: dict[str, Hours] | None = None, **personal: Any
+    number: int, begins: str, *protocols: str, schedule: Mapping[str, Hours] | None = None, **personal: Any
 ) -> PlanVersion:
     """One version of a care plan from a local time on. `personal` are further fields of PlanVersion."""
     hours = {
