@@ -38,8 +38,8 @@ class LineReader:
     """Iterates over the readings of a file, or of standard input when `path` is "-".
 
     Raises OSError when the file cannot be opened. A line that is refused is reported and counted in
-    `refused`; `lines` counts every line that was not blank. Use it as a context manager; `exit_status` is what
-    the command returns afterwards.
+    `refused`; `lines` counts every line that was not blank. Use it as a context manager; `exit_status` is
+    what the command returns afterwards.
     """
 
     def __init__(self, path: str, err: TextIO | None = None, progress: bool | None = None) -> None:

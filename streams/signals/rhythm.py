@@ -46,6 +46,9 @@ SPREAD_THRESHOLD = 0.085
 SPREAD_WEIGHT = 3.0
 SCORE_RANGE = (-1.5, 1.0)  # one wild window must not outweigh its neighbours
 
+# An episode reaches the first score and lasts while the second is held: fibrillation has calmer stretches.
+ENTER_SCORE, LEAVE_SCORE = 0.2, -0.2
+
 # Exponential averages in both directions; 0.03 remembers some 33 intervals each way.
 AVERAGE_WEIGHT = 0.03
 
@@ -59,8 +62,10 @@ INTERVALS_MIN = 20
 # An interval is irregular when it differs by this share from the median of its neighbours.
 ECTOPIC_CHANGE = 0.15
 ECTOPIC_NEIGHBOURS = 7
-# A strip is irregular when more than a tenth of its intervals are: one ectopic beat makes two of 35.
+# A strip is irregular when more than a tenth of its intervals are (one ectopic beat makes two of 35), or when
+# four fifths of them spread over more than this share of their median, as when the rate jumps.
 IRREGULAR_SHARE = 0.10
+IRREGULAR_SPREAD = 0.35
 
 CONTEXT_INTERVALS = 128
 """Intervals of earlier readings that are judged with a new one: as far as the averages remember."""
@@ -69,7 +74,7 @@ CONTEXT_GAP_MS = 5_000
 
 
 def fibrillation_score(rr_ms: Floats) -> Floats:
-    """For each interval how much speaks for atrial fibrillation: above 0 it is. Shape kept.
+    """For each interval how much speaks for atrial fibrillation, about 0 being undecided. Shape kept.
 
     Fewer than INTERVALS_MIN intervals give the lowest score.
     """
@@ -86,11 +91,12 @@ def fibrillation_score(rr_ms: Floats) -> Floats:
 
 def fibrillation(rr_ms: Floats) -> Bools:
     """For each interval whether it lies in atrial fibrillation of at least 30 s. Shape kept."""
-    inside = fibrillation_score(rr_ms) > 0.0
+    score = fibrillation_score(rr_ms)
+    inside = score > LEAVE_SCORE
     # A series that is shorter than an episode may lie within one.
     shortest_ms = min(EPISODE_MIN_MS, 0.9 * float(rr_ms.sum()))
     for first, end in _runs(inside):
-        if float(rr_ms[first:end].sum()) < shortest_ms:
+        if float(rr_ms[first:end].sum()) < shortest_ms or float(score[first:end].max()) < ENTER_SCORE:
             inside[first:end] = False
     return inside
 
@@ -113,7 +119,9 @@ def label(rr_ms: Floats) -> Label:
     inside = fibrillation(rr_ms)
     if float(rr_ms[inside].sum()) > 0.5 * float(rr_ms.sum()):
         return "atrial-fibrillation"
-    return "irregular" if irregular_share(rr_ms) > IRREGULAR_SHARE else "regular"
+    low, middle, high = np.quantile(rr_ms, [0.1, 0.5, 0.9]) if rr_ms.size else (0.0, 1.0, 0.0)
+    jumps = float((high - low) / middle) > IRREGULAR_SPREAD
+    return "irregular" if jumps or irregular_share(rr_ms) > IRREGULAR_SHARE else "regular"
 
 
 @dataclass(frozen=True, slots=True)
