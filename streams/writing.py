@@ -117,13 +117,14 @@ def write_batch(conn: Connection, records: Sequence[ConsumerRecord], now_ms: int
             poison.append(poison_row(record, UNDECODABLE, error))
     with conn.transaction():
         poison += _write_readings(conn, readings, now_ms, written)
-        poison += _write_signals(conn, signals, now_ms, written)
         changed, failed = salvage(conn, refused, lambda rows: write_quarantine(conn, rows, now_ms))
         written.counts[topics.QUARANTINE, "stored"] += sum(changed)
         poison += failed
         _, failed = salvage(conn, statuses, lambda rows: write_status(conn, rows))
         written.counts[topics.STATUS, "stored"] += len(statuses) - len(failed)
         poison += failed
+        # last, because their events' lock is held to the commit and a nurse's click waits for it
+        poison += _write_signals(conn, signals, now_ms, written)
         for row in poison:
             written.counts[row.source_topic, "poison"] += 1
         write_quarantine(conn, poison, now_ms)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -149,6 +150,36 @@ def test_a_reading_that_passes_after_a_replay_resolves_its_entry(store: Connecti
     store.execute("update scad.quarantine set state = 'replayed'")
     write_batch(store, [record(topics.READINGS, weight(7))], NOW_MS)
     assert store.execute("select state from scad.quarantine").fetchone() == ("resolved",)
+
+
+def test_two_writers_at_once_store_everything_once(store: Connection):
+    """A writer that is about to lose its partitions and the one that takes over write the same records."""
+    batches = [
+        [record(topics.READINGS, weight(seq)) for seq in range(start, start + 50)]
+        + [record(topics.ALERTS, signal(n)) for n in range(1, start // 10 + 2)]
+        for start in range(0, 300, 25)
+    ]
+
+    def write(order: int) -> None:
+        with psycopg.connect(store.info.dsn, password=store.info.password, autocommit=True) as conn:
+            for batch in batches[::order]:
+                while True:
+                    try:
+                        write_batch(conn, batch, NOW_MS)
+                        break
+                    except psycopg.errors.DeadlockDetected:
+                        continue  # as the writer does: the same batch again
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, (1, -1, 1)))
+    assert count(store, "reading") == 325
+    assert store.execute(
+        "select last_n, (select count(*) from scad.alert_event) from scad.alert"
+    ).fetchone() == (
+        28,
+        28,
+    )
+    assert store.execute("select sum(n) from scad.reading_daily").fetchone() == (325,)
 
 
 def test_a_database_without_the_schema_is_no_records_fault(database: str):
