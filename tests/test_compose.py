@@ -1,0 +1,270 @@
+"""compose.yaml: what can be known of a deployment without a container engine. What its pieces do on real
+programs stands in test_deploy.py."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import scad
+from scad.main import build_app
+from scad.services.mosquitto import ACL_FILE, BRIDGE_USER, LIMITS_FILE
+from scad.settings import Settings, load_settings
+
+ROOT = Path(scad.__file__).resolve().parents[1]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("scad:")}
+ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] == "on-failure"}
+SECRETS_DIR = "/run/secrets/"
+
+each_service = pytest.mark.parametrize("name", sorted(SERVICES))
+each_of_ours = pytest.mark.parametrize("name", sorted(OURS))
+
+
+def environment_of(name: str) -> dict[str, str]:
+    return SERVICES[name].get("environment", {})
+
+
+def lines_of(name: str) -> list[str]:
+    """Every shell line of a service's command; a list of words is one line."""
+    command = SERVICES[name]["command"]
+    if SERVICES[name].get("entrypoint", [""])[0] == "sh":
+        return [line for text in command for line in text.splitlines()]
+    return [" ".join(["scad", *command])]
+
+
+def test_docker_compose_accepts_the_file_and_resolves_every_service(docker_compose):
+    done = subprocess.run(
+        [docker_compose, "-f", ROOT / "compose.yaml", "--profile", "fleet", "config", "--format", "json"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert set(json.loads(done.stdout)["services"]) == set(SERVICES)
+
+
+def test_the_deployment_has_the_services_that_the_documentation_names():
+    assert set(SERVICES) == {
+        *("kafka", "mosquitto", "timescaledb", "init", "grants", "bridge", "worker", "feed"),
+        *("prometheus", "grafana", "fleet"),
+    }
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["fleet"]
+    assert {"init", "grants"} == ONE_SHOT
+
+
+@each_service
+def test_every_image_is_pinned_by_its_full_version(name):
+    repository, _, tag = SERVICES[name]["image"].rpartition(":")
+    assert re.fullmatch(r"v?\d+\.\d+\.\d+(-pg17)?", tag), SERVICES[name]["image"]
+    assert repository
+
+
+def test_our_image_carries_the_version_of_the_package():
+    assert {service["image"] for service in OURS.values()} == {f"scad:{scad.__version__}"}
+
+
+@each_service
+def test_every_service_has_a_restart_policy_and_what_runs_for_ever_a_health_check(name):
+    if name in ONE_SHOT:
+        return
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    check = SERVICES[name]["healthcheck"]
+    assert check["test"]
+    assert {"interval", "timeout", "retries", "start_period"} <= set(check)
+
+
+@each_service
+def test_every_service_is_confined(name):
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"].split(":")[0] not in ("0", "root")
+    assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"])
+    assert service.get("read_only") or name == "kafka"  # its image writes its own configuration at the start
+
+
+def test_only_devices_and_the_page_reach_in_and_the_page_from_this_machine_alone():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {
+        "mosquitto": ["${MQTT_ADDRESS:-0.0.0.0:8883}:8883"],
+        "feed": ["${FEED_ADDRESS:-127.0.0.1:8080}:8080"],
+    }
+    assert COMPOSE["networks"]["core"] == {"internal": True}
+    outside = {name for name, service in SERVICES.items() if "edge" in service["networks"]}
+    assert outside == {"mosquitto", "feed", "grafana"}
+
+
+@each_service
+def test_what_a_service_waits_for_exists_and_can_become_so(name):
+    for other, condition in SERVICES[name].get("depends_on", {}).items():
+        wanted = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
+        assert condition == {"condition": wanted}, other
+
+
+def test_every_secret_is_a_file_and_used():
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"./deploy/secrets/{name}"}
+    used = {name for service in SERVICES.values() for name in service.get("secrets", [])}
+    assert used == set(COMPOSE["secrets"])
+
+
+@each_service
+def test_no_password_stands_in_the_file(name):
+    for variable, value in environment_of(name).items():
+        if re.search(r"PASSWORD|SECRET|TOKEN|DATABASE(?!_)|_KEY", variable):
+            assert variable.endswith("_FILE"), f"{variable} of {name} is to come from a file"
+        if str(value).startswith(SECRETS_DIR):
+            assert value.removeprefix(SECRETS_DIR) in SERVICES[name]["secrets"], variable
+    assert "://scad:" not in json.dumps(SERVICES[name])
+
+
+@each_service
+def test_a_service_is_given_every_secret_that_it_names(name):
+    text = json.dumps(SERVICES[name])
+    for secret in re.findall(rf"{SECRETS_DIR}(\w+)", text):
+        assert secret in SERVICES[name]["secrets"]
+
+
+def test_every_path_that_is_mounted_exists():
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                assert (ROOT / source).is_file(), source
+            else:
+                assert source in COMPOSE["volumes"]
+
+
+@each_of_ours
+def test_every_setting_exists_and_can_be_used(name, tmp_path):
+    fields = {f"SCAD_{field.upper()}" for field in Settings.__struct_fields__}
+    environ = {}
+    for variable, value in environment_of(name).items():
+        assert variable.removesuffix("_FILE") in fields, variable
+        value = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
+        if variable.endswith("_FILE"):
+            (tmp_path / variable).write_text("drawn\n")
+            value = str(tmp_path / variable)
+        environ[variable] = value
+    settings = load_settings(environ)
+    assert settings.clock == ""
+    for address in (settings.kafka, settings.mqtt):
+        assert address.split(":")[0] in SERVICES
+
+
+@each_of_ours
+def test_every_command_and_option_exists(name):
+    application = typer.main.get_command(build_app())
+    lines = [line for line in lines_of(name) if "scad " in line]
+    assert lines
+    for line in lines:
+        words = line[line.index("scad ") :].split()[1:]
+        command = application
+        while hasattr(command, "commands"):  # a group
+            assert words[0] in command.commands, line
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_each_worker_has_a_name_of_its_own_and_the_bridge_keeps_its_session():
+    assert "SCAD_WORKER_ID" not in environment_of("worker")
+    assert lines_of("worker") == ["SCAD_WORKER_ID=$$(cat /etc/hostname) exec scad worker"]
+    assert environment_of("bridge")["SCAD_WORKER_ID"]
+
+
+def test_partitions_and_replication_are_the_same_everywhere():
+    given = {
+        (environment_of(name).get("SCAD_PARTITIONS"), environment_of(name).get("SCAD_REPLICATION"))
+        for name in ("bridge", "worker")
+    }
+    assert given == {(str(Settings().partitions), str(Settings().replication))}
+
+
+def test_mosquitto_runs_with_the_access_list_and_the_bounds_of_the_tests():
+    volumes = SERVICES["mosquitto"]["volumes"]
+    sources = {Path(volume.split(":")[0]).name: ROOT / volume.split(":")[0] for volume in volumes}
+    assert sources["mosquitto.acl"].resolve() == ACL_FILE
+    assert sources["mosquitto_limits.conf"].resolve() == LIMITS_FILE
+    assert environment_of("bridge")["SCAD_MQTT_USER"] == BRIDGE_USER
+    assert f"-u {BRIDGE_USER} " in SERVICES["mosquitto"]["healthcheck"]["test"][1]
+
+
+def test_the_cluster_id_is_one_that_kafka_accepts():
+    cluster_id = environment_of("kafka")["CLUSTER_ID"]
+    assert len(base64.urlsafe_b64decode(cluster_id + "==")) == 16
+
+
+def test_prometheus_scrapes_what_shows_metrics():
+    config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    assert set(jobs) == {"prometheus", "bridge", "worker", "feed"}
+    for name, port in (
+        *((name, environment_of(name)["SCAD_METRICS_PORT"]) for name in ("bridge", "worker")),
+        ("feed", environment_of("feed")["SCAD_FEED_PORT"]),
+    ):
+        (lookup,) = jobs[name]["dns_sd_configs"]
+        assert (lookup["names"], lookup["port"], lookup["type"]) == ([name], int(port), "A")
+        assert "core" in SERVICES[name]["networks"]
+    login = jobs["feed"]["basic_auth"]
+    assert login["password_file"].removeprefix(SECRETS_DIR) in SERVICES["prometheus"]["secrets"]
+    assert any(f"account add {login['username']} --role engineer" in line for line in lines_of("init"))
+
+
+def test_promtool_accepts_the_configuration(promtool):
+    done = subprocess.run(
+        [promtool, "check", "config", "--syntax-only", ROOT / "deploy/prometheus.yml"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_grafana_is_given_its_data_sources_without_a_password_in_them():
+    config = yaml.safe_load((ROOT / "deploy/grafana/datasources.yaml").read_text())
+    assert config["apiVersion"] == 1
+    for source in config["datasources"]:
+        host = source["url"].removeprefix("http://").split(":")[0]
+        assert "core" in SERVICES[host]["networks"]
+        assert source["uid"]
+        for value in source.get("secureJsonData", {}).values():
+            (secret,) = re.fullmatch(rf"\$__file\{{{SECRETS_DIR}(\w+)\}}", value).groups()
+            assert secret in SERVICES["grafana"]["secrets"]
+
+
+def test_the_image_is_built_from_files_that_exist_and_pinned_packages():
+    text = (ROOT / "deploy/Dockerfile").read_text()
+    let_through = {
+        line[1:]
+        for line in (ROOT / "deploy/Dockerfile.dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+    copied = set()
+    for words in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
+        copied |= set(words.split()[:-1])
+    assert copied == let_through
+    for path in copied:
+        assert (ROOT / path).exists(), path
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", bases[0])
+    for line in re.findall(r"pip install (.*)", text):
+        assert "--require-hashes" in line or line.startswith("--no-deps --no-build-isolation .")
+    assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+    assert all(service["user"] == "10001:10001" for service in OURS.values())
+
+
+def test_the_pinned_setuptools_is_found_where_the_image_looks_for_it():
+    lines = (ROOT / "requirements-embedded.txt").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("setuptools=="))
+    assert lines[start].endswith("\\")
+    assert lines[start + 1].strip().startswith("--hash=sha256:")

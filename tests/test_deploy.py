@@ -1,0 +1,294 @@
+"""The pieces of the deployment on real programs: secrets, the broker's configuration, the database's roles."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import stat
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+import scad
+from alerts.schema import apply_schema
+from scad.services import HOST, Mosquitto, Postgres, free_port, wait_until
+from scad.services.mosquitto import ACCEPTED, ACL_FILE, LIMITS_FILE, connack
+from scad.services.postgres import has_timescale
+from scad.settings import load_settings
+
+ROOT = Path(scad.__file__).resolve().parents[1]
+SCRIPT = ROOT / "deploy/make-secrets.sh"
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+REFUSED = 5
+
+
+@pytest.fixture(scope="module")
+def openssl():
+    program = shutil.which("openssl")
+    if program is None:
+        if os.environ.get("SCAD_REQUIRE_SERVICES") == "1":
+            pytest.fail("openssl: install the package openssl", pytrace=False)
+        pytest.skip("openssl: install the package openssl")
+    return program
+
+
+def make(folder: Path, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", SCRIPT, *words],
+        input=text,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "SCAD_SECRETS": str(folder)},
+    )
+
+
+@pytest.fixture(scope="module")
+def made_once(openssl, services_folder):
+    folder = services_folder / "secrets"
+    done = make(folder, "127.0.0.1", "mqtt.example.org")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def secrets(made_once, service_folder):
+    """A copy of secrets that were made once: drawing keys takes a while."""
+    return Path(shutil.copytree(made_once, service_folder / "secrets"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def accounts(folder: Path) -> list[str]:
+    return [line.split(":")[0] for line in (folder / "mosquitto_passwords").read_text().splitlines()]
+
+
+# ── secrets ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_secret_of_the_compose_file_is_made_and_the_folder_is_closed(secrets):
+    made = contents(secrets)
+    assert set(COMPOSE["secrets"]) <= set(made)
+    assert set(made) - set(COMPOSE["secrets"]) == {"ca.crt", "ca.key", ".gitignore"}
+    assert made[".gitignore"] == b"*\n"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    for name in COMPOSE["secrets"]:
+        assert stat.S_IMODE((secrets / name).stat().st_mode) == 0o444, name
+    assert stat.S_IMODE((secrets / "ca.key").stat().st_mode) == 0o600
+
+
+def test_no_two_secrets_are_alike_and_each_has_192_bits(secrets):
+    drawn = [(secrets / name).read_text().strip() for name in COMPOSE["secrets"] if name.endswith("password")]
+    assert len(drawn) == len(set(drawn)) == 6
+    assert all(len(bytes.fromhex(text)) == 24 for text in drawn)
+
+
+def test_running_again_replaces_nothing(secrets):
+    before = contents(secrets)
+    assert make(secrets, "another.example.org").returncode == 0
+    assert contents(secrets) == before
+
+
+def test_what_is_missing_is_made_beside_what_is_there(secrets):
+    before = contents(secrets)
+    (secrets / "grafana_admin_password").unlink()
+    assert make(secrets).returncode == 0
+    after = contents(secrets)
+    assert after.pop("grafana_admin_password") != before.pop("grafana_admin_password")
+    assert after == before
+
+
+def test_the_processes_can_use_the_addresses_as_they_are_written(secrets):
+    settings = load_settings(
+        {
+            "SCAD_DATABASE_FILE": str(secrets / "database_url"),
+            "SCAD_MQTT_PASSWORD_FILE": str(secrets / "mqtt_bridge_password"),
+        }
+    )
+    parts = psycopg.conninfo.conninfo_to_dict(settings.database)
+    assert parts == {
+        "user": "scad",
+        "password": (secrets / "database_password").read_text().strip(),
+        "host": "timescaledb",
+        "port": "5432",
+        "dbname": "scad",
+    }
+
+
+@pytest.mark.parametrize("serial", ["", "a b", "a:b", "ä", "x" * 65, "bridge", "a\nb"])
+def test_an_account_that_cannot_be_is_refused(secrets, serial):
+    before = contents(secrets)
+    done = make(secrets, "device", serial)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+    assert contents(secrets) == before
+
+
+def test_an_account_is_not_given_a_second_password_unasked(secrets):
+    assert make(secrets, "device", "sc.1").returncode == 0
+    again = make(secrets, "device", "sc.1")
+    assert again.returncode == 1
+    assert "remove it first" in again.stderr
+    assert make(secrets, "device", "scx1").returncode == 0  # a dot stands for itself
+    assert make(secrets, "remove", "sc.1").returncode == 0
+    assert accounts(secrets) == ["bridge", "scx1"]
+
+
+def test_a_fleet_gets_an_account_for_each_device_once(secrets):
+    enrolment = {"patients": [{"devices": [{"device": "bp-1"}, {"device": "sc-1"}]}, {"care_team": "caen"}]}
+    for _ in range(2):
+        assert make(secrets, "fleet", text=json.dumps(enrolment)).returncode == 0
+    assert accounts(secrets) == ["bridge", "bp-1", "sc-1"]
+    known = json.loads((secrets / "fleet_accounts").read_text())
+    assert set(known) == {"bp-1", "sc-1"}
+
+
+def test_accounts_need_the_secrets_first(openssl, tmp_path):
+    done = make(tmp_path / "none", "device", "sc-1")
+    assert done.returncode == 1
+    assert "make the secrets first" in done.stderr
+
+
+# ── the broker ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ComposedMosquitto(Mosquitto):
+    """The broker with the configuration of the deployment; only paths and ports are this test's."""
+
+    def __init__(self, folder: Path, secrets: Path) -> None:
+        super().__init__(
+            folder / "broker", {"bridge": (secrets / "mqtt_bridge_password").read_text().strip()}
+        )
+        self.secrets = secrets
+        self.tls_port = free_port([self.port])
+
+    def prepare(self) -> None:
+        (self.folder / "conf.d").mkdir(exist_ok=True)
+        (self.folder / "data").mkdir(exist_ok=True)
+        shutil.copy(LIMITS_FILE, self.folder / "conf.d/limits.conf")
+        shutil.copy(ACL_FILE, self.folder / "acl")
+        text = (ROOT / "deploy/mosquitto.conf").read_text()
+        for before, after in (
+            ("/mosquitto/config", str(self.folder)),
+            ("/mosquitto/data", str(self.folder / "data")),
+            ("/run/secrets", str(self.secrets)),
+            ("listener 1883\n", f"listener {self.port} {HOST}\n"),
+            ("listener 8883\n", f"listener {self.tls_port} {HOST}\n"),
+        ):
+            assert before in text
+            text = text.replace(before, after)
+        root = "user root\n" if os.geteuid() == 0 else ""  # else it becomes a user who cannot read this
+        (self.folder / "mosquitto.conf").write_text(root + text)
+
+    def reread(self, password: str, wanted: int) -> None:
+        """What `docker compose kill -s HUP mosquitto` does; until sc-1 gets the wanted answer."""
+        self._reload()
+        wait_until(lambda: connack(self.port, "sc-1", password) == wanted, 10.0, f"the answer {wanted}")
+
+
+@pytest.fixture
+def broker(mosquitto, secrets, service_folder):
+    with ComposedMosquitto(service_folder, secrets) as running:
+        yield running
+
+
+def test_a_device_with_an_account_publishes_over_tls_and_without_one_nobody_does(broker, secrets):
+    password = make(secrets, "device", "sc-1").stdout.strip()
+    broker.reread(password, ACCEPTED)
+    sent = subprocess.run(
+        [
+            *(broker.program("mosquitto_pub"), "-h", HOST, "-p", str(broker.tls_port)),
+            *("--cafile", secrets / "ca.crt", "-V", "mqttv5", "-q", "1", "-i", "sc-1"),
+            *("-u", "sc-1", "-P", password, "-t", "scad/v1/sc-1/readings", "-m", "{}"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert connack(broker.port) == REFUSED
+    make(secrets, "remove", "sc-1")
+    broker.reread(password, REFUSED)
+
+
+def test_the_certificate_is_for_the_names_that_were_given(secrets):
+    context = ssl.create_default_context(cafile=str(secrets / "ca.crt"))
+    assert len(context.get_ca_certs()) == 1
+    said = subprocess.run(
+        ["openssl", "x509", "-in", secrets / "mosquitto_certificate", "-noout", "-ext", "subjectAltName"],
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in ("DNS:localhost", "IP Address:127.0.0.1", "DNS:mqtt.example.org"):
+        assert name in said
+
+
+def test_the_brokers_health_check_tells_a_broker_from_none(broker, secrets):
+    kind, line = COMPOSE["services"]["mosquitto"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    line = line.replace("$$", "$").replace("/run/secrets", str(secrets))
+    line = line.replace("-p 1883", f"-p {broker.port}")
+    line = line.replace("mosquitto_pub", broker.program("mosquitto_pub"), 1)
+    assert subprocess.run(["/bin/sh", "-c", line], capture_output=True).returncode == 0
+    broker.stop()
+    assert subprocess.run(["/bin/sh", "-c", line], capture_output=True).returncode != 0
+
+
+# ── the database ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class ComposedPostgres(Postgres):
+    """A server that the deployment's own script sets up, as its image would."""
+
+    def __init__(self, folder: Path, secrets: Path) -> None:
+        super().__init__(folder)
+        self.secrets = secrets
+
+    def started(self) -> None:
+        done = subprocess.run(
+            ["/bin/sh", ROOT / "deploy/database-init.sh"],
+            env={
+                "PATH": f"{Path(self.program('psql')).parent}:{os.environ['PATH']}",
+                **{"PGHOST": HOST, "PGPORT": str(self.port), "PGPASSWORD": self._password},
+                **{"POSTGRES_USER": "postgres", "SECRETS": str(self.secrets)},
+            },
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def address(self, user: str, secret: str) -> str:
+        password = (self.secrets / secret).read_text().strip()
+        return f"postgresql://{user}:{password}@{HOST}:{self.port}/scad"
+
+
+def test_the_owner_applies_the_schema_and_grafana_reads_pseudonyms_only(postgres, secrets, service_folder):
+    if not has_timescale():
+        pytest.skip("the deployment's database is TimescaleDB, and plain PostgreSQL is installed here")
+    with ComposedPostgres(service_folder / "postgres", secrets) as server:
+        with psycopg.connect(server.address("scad", "database_password"), autocommit=True) as owner:
+            assert apply_schema(owner)
+            for _ in range(2):
+                owner.execute((ROOT / "deploy/grafana/grants.sql").read_text())
+            rights = owner.execute("select rolsuper, rolcreaterole from pg_roles where rolname = 'scad'")
+            assert rights.fetchone() == (False, True)
+        reader = server.address("grafana", "grafana_database_password")
+        with psycopg.connect(reader, autocommit=True) as conn:
+            for table in ("reading", "reading_daily", "alert", "queue", "patient", "device_status"):
+                assert conn.execute(f"select count(*) from scad.{table}").fetchone() == (0,)
+            for forbidden in (
+                "select * from identity.person",
+                "select * from scad.account",
+                "select * from scad.session",
+                "select raw from scad.quarantine",
+                "select body from scad.alert_event",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    conn.execute(forbidden)
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                conn.execute("create temporary table x (y int)")
