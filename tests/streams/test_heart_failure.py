@@ -96,8 +96,8 @@ class TestEachPlainWeightRule:
 def test_the_clear_limit_is_met_exactly_whatever_the_fractions_are_in_binary() -> None:
     for hectograms in range(780, 840):
         lowest = hectograms / 10
-        patient = daily(Patient(HF), [lowest, (hectograms + 21) / 10]).raised("weight-gain-3d")
-        patient.at("2026-01-03 07:00").weight((hectograms + 15) / 10).cleared("weight-gain-3d")
+        patient = daily(Patient(HF), [lowest, round(lowest + 1.4, 2)]).raised("weight-gain-1d")
+        patient.at("2026-01-02 08:00").weight(round(lowest + 0.86, 2)).cleared("weight-gain-1d")
 
 
 def test_a_scale_that_speaks_pounds_meets_the_limits_at_three_and_five_pounds() -> None:
