@@ -33,8 +33,9 @@ class Clock:
     rate: float = 1.0
     wall: WallMs = wall_ms
 
-    def now_ms(self) -> int:
-        wall = self.wall()
+    def now_ms(self, ago_ms: int = 0) -> int:
+        """The instant that this clock shows, or showed `ago_ms` of the wall's time ago."""
+        wall = self.wall() - ago_ms
         if self.rate == 1.0:
             return wall
         passed = max(0, wall - self.wall_start_ms)

@@ -58,7 +58,7 @@ class _QuarantineMessage(msgspec.Struct, frozen=True):
 
 class _DeviceState(msgspec.Struct, frozen=True):
     state: str
-    battery: int | None = None
+    battery: float | None = None
     firmware: str | None = None
 
 
@@ -225,7 +225,7 @@ def decode_status(record: ConsumerRecord) -> StatusRow:
     return StatusRow(
         device=message.device,
         state=message.status.state,
-        battery=message.status.battery,
+        battery=None if message.status.battery is None else round(message.status.battery),
         firmware=message.status.firmware,
         received_at_ms=parse_instant(message.received_at)[0],
     )

@@ -15,7 +15,7 @@ def demo(
     patients: Annotated[int, typer.Option(min=1, max=500, help="Simulated patients.")] = 50,
     minutes: Annotated[
         float, typer.Option(min=0.2, max=20_160, help="Minutes that the simulated fortnight takes.")
-    ] = 0.75,
+    ] = 3.0,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the page; 0 for a free one.")] = 8080,
     seed: Annotated[int, typer.Option(help="The same seed gives the same patients and readings.")] = 7,
 ) -> None:
