@@ -39,6 +39,7 @@ class FakePlatform:
         self.rejects: dict[tuple[str, int], str] = {}
         self._seen: dict[tuple[str, int], set[int]] = {}
         self._base: dict[tuple[str, int], int] = {}
+        self._through: dict[tuple[str, int], int] = {}
         self._subscribed = threading.Event()
         self._port = broker.port
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
@@ -92,14 +93,16 @@ class FakePlatform:
                 self.send_receipt(device, self.receipt(device, epoch))
 
     def receipt(self, device: str, epoch: int = 0) -> dict[str, Any]:
-        seen = self._seen[(device, epoch)]
-        through = self._base[(device, epoch)] - 1
+        seen = self._seen[(device, epoch)]  # behind `through` only, so that a long recording stays cheap
+        through = max(self._base[(device, epoch)] - 1, self._through.get((device, epoch), -1))
         while through + 1 in seen:
             through += 1
+            seen.remove(through)
+        self._through[(device, epoch)] = through
         also = [[seq, seq] for seq in sorted(seen) if seq > through]
         rejected = [
             {"seq": seq, "reason": reason}
             for (of_device, seq), reason in self.rejects.items()
-            if of_device == device and seq in seen
+            if of_device == device and (seq <= through or seq in seen)
         ]
         return {"epoch": epoch, "through": through, "also": also, "rejected": rejected}
