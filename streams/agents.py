@@ -42,6 +42,10 @@ POLL_RECORDS_MAX = 2_000
 REQUEST_SECONDS = 30.0  # above every session timeout, as Faust asks
 REBALANCE_SECONDS_MIN = 20.0
 """Time for the batch in hand to finish when partitions are given up; a real broker may be slow then."""
+TRANSIT_MS = 10_000
+"""How far the tick stays behind the clock, in the wall's time: a reading that was measured in time may still be
+on its way through the broker and the intake, and is not missing yet."""
+
 LOOK_SECONDS = 0.2  # how soon after a takeover outboxes are emptied
 
 _decode_plan = msgspec.json.Decoder(CarePlan).decode
@@ -245,7 +249,7 @@ class Agents:
             if grant is None:
                 return
             try:
-                ticked = await self._patients.tick(grant, self._parts.clock.now_ms())
+                ticked = await self._patients.tick(grant, self._parts.clock.now_ms(TRANSIT_MS))
             except FencedError:
                 return
             except Exception as error:
