@@ -13,44 +13,23 @@ from pathlib import Path
 import psycopg
 import pytest
 import yaml
+from deployed import ROOT, ComposedMosquitto, make_secrets, need_openssl
 
-import scad
 from alerts.schema import apply_schema
-from scad.services import HOST, Mosquitto, Postgres, free_port, wait_until
-from scad.services.mosquitto import ACCEPTED, ACL_FILE, LIMITS_FILE, connack
+from scad.services import HOST, Postgres
+from scad.services.mosquitto import ACCEPTED, connack
 from scad.services.postgres import has_timescale
 from scad.settings import load_settings
 
-ROOT = Path(scad.__file__).resolve().parents[1]
-SCRIPT = ROOT / "deploy/make-secrets.sh"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 REFUSED = 5
 
 
 @pytest.fixture(scope="module")
-def openssl():
-    program = shutil.which("openssl")
-    if program is None:
-        if os.environ.get("SCAD_REQUIRE_SERVICES") == "1":
-            pytest.fail("openssl: install the package openssl", pytrace=False)
-        pytest.skip("openssl: install the package openssl")
-    return program
-
-
-def make(folder: Path, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["/bin/sh", SCRIPT, *words],
-        input=text,
-        capture_output=True,
-        text=True,
-        env={"PATH": os.environ["PATH"], "SCAD_SECRETS": str(folder)},
-    )
-
-
-@pytest.fixture(scope="module")
-def made_once(openssl, services_folder):
+def made_once(services_folder):
+    need_openssl()
     folder = services_folder / "secrets"
-    done = make(folder, "127.0.0.1", "mqtt.example.org")
+    done = make_secrets(folder, "127.0.0.1", "mqtt.example.org")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -91,14 +70,14 @@ def test_no_two_secrets_are_alike_and_each_has_192_bits(secrets):
 
 def test_running_again_replaces_nothing(secrets):
     before = contents(secrets)
-    assert make(secrets, "another.example.org").returncode == 0
+    assert make_secrets(secrets, "another.example.org").returncode == 0
     assert contents(secrets) == before
 
 
 def test_what_is_missing_is_made_beside_what_is_there(secrets):
     before = contents(secrets)
     (secrets / "grafana_admin_password").unlink()
-    assert make(secrets).returncode == 0
+    assert make_secrets(secrets).returncode == 0
     after = contents(secrets)
     assert after.pop("grafana_admin_password") != before.pop("grafana_admin_password")
     assert after == before
@@ -124,72 +103,38 @@ def test_the_processes_can_use_the_addresses_as_they_are_written(secrets):
 @pytest.mark.parametrize("serial", ["", "a b", "a:b", "ä", "x" * 65, "bridge", "a\nb"])
 def test_an_account_that_cannot_be_is_refused(secrets, serial):
     before = contents(secrets)
-    done = make(secrets, "device", serial)
+    done = make_secrets(secrets, "device", serial)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr
     assert contents(secrets) == before
 
 
 def test_an_account_is_not_given_a_second_password_unasked(secrets):
-    assert make(secrets, "device", "sc.1").returncode == 0
-    again = make(secrets, "device", "sc.1")
+    assert make_secrets(secrets, "device", "sc.1").returncode == 0
+    again = make_secrets(secrets, "device", "sc.1")
     assert again.returncode == 1
     assert "remove it first" in again.stderr
-    assert make(secrets, "device", "scx1").returncode == 0  # a dot stands for itself
-    assert make(secrets, "remove", "sc.1").returncode == 0
+    assert make_secrets(secrets, "device", "scx1").returncode == 0  # a dot stands for itself
+    assert make_secrets(secrets, "remove", "sc.1").returncode == 0
     assert accounts(secrets) == ["bridge", "scx1"]
 
 
 def test_a_fleet_gets_an_account_for_each_device_once(secrets):
     enrolment = {"patients": [{"devices": [{"device": "bp-1"}, {"device": "sc-1"}]}, {"care_team": "caen"}]}
     for _ in range(2):
-        assert make(secrets, "fleet", text=json.dumps(enrolment)).returncode == 0
+        assert make_secrets(secrets, "fleet", text=json.dumps(enrolment)).returncode == 0
     assert accounts(secrets) == ["bridge", "bp-1", "sc-1"]
     known = json.loads((secrets / "fleet_accounts").read_text())
     assert set(known) == {"bp-1", "sc-1"}
 
 
-def test_accounts_need_the_secrets_first(openssl, tmp_path):
-    done = make(tmp_path / "none", "device", "sc-1")
+def test_accounts_need_the_secrets_first(tmp_path):
+    done = make_secrets(tmp_path / "none", "device", "sc-1")
     assert done.returncode == 1
     assert "make the secrets first" in done.stderr
 
 
 # ── the broker ────────────────────────────────────────────────────────────────────────────────────────
-
-
-class ComposedMosquitto(Mosquitto):
-    """The broker with the configuration of the deployment; only paths and ports are this test's."""
-
-    def __init__(self, folder: Path, secrets: Path) -> None:
-        super().__init__(
-            folder / "broker", {"bridge": (secrets / "mqtt_bridge_password").read_text().strip()}
-        )
-        self.secrets = secrets
-        self.tls_port = free_port([self.port])
-
-    def prepare(self) -> None:
-        (self.folder / "conf.d").mkdir(exist_ok=True)
-        (self.folder / "data").mkdir(exist_ok=True)
-        shutil.copy(LIMITS_FILE, self.folder / "conf.d/limits.conf")
-        shutil.copy(ACL_FILE, self.folder / "acl")
-        text = (ROOT / "deploy/mosquitto.conf").read_text()
-        for before, after in (
-            ("/mosquitto/config", str(self.folder)),
-            ("/mosquitto/data", str(self.folder / "data")),
-            ("/run/secrets", str(self.secrets)),
-            ("listener 1883\n", f"listener {self.port} {HOST}\n"),
-            ("listener 8883\n", f"listener {self.tls_port} {HOST}\n"),
-        ):
-            assert before in text
-            text = text.replace(before, after)
-        root = "user root\n" if os.geteuid() == 0 else ""  # else it becomes a user who cannot read this
-        (self.folder / "mosquitto.conf").write_text(root + text)
-
-    def reread(self, password: str, wanted: int) -> None:
-        """What `docker compose kill -s HUP mosquitto` does; until sc-1 gets the wanted answer."""
-        self._reload()
-        wait_until(lambda: connack(self.port, "sc-1", password) == wanted, 10.0, f"the answer {wanted}")
 
 
 @pytest.fixture
@@ -199,8 +144,8 @@ def broker(mosquitto, secrets, service_folder):
 
 
 def test_a_device_with_an_account_publishes_over_tls_and_without_one_nobody_does(broker, secrets):
-    password = make(secrets, "device", "sc-1").stdout.strip()
-    broker.reread(password, ACCEPTED)
+    password = make_secrets(secrets, "device", "sc-1").stdout.strip()
+    broker.reread("sc-1", password, ACCEPTED)
     sent = subprocess.run(
         [
             *(broker.program("mosquitto_pub"), "-h", HOST, "-p", str(broker.tls_port)),
@@ -212,8 +157,8 @@ def test_a_device_with_an_account_publishes_over_tls_and_without_one_nobody_does
     )
     assert (sent.returncode, sent.stderr) == (0, "")
     assert connack(broker.port) == REFUSED
-    make(secrets, "remove", "sc-1")
-    broker.reread(password, REFUSED)
+    make_secrets(secrets, "remove", "sc-1")
+    broker.reread("sc-1", password, REFUSED)
 
 
 def test_the_certificate_is_for_the_names_that_were_given(secrets):
