@@ -16,12 +16,11 @@ from typing import IO, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from devices.decode import RefusedError, decode_line
+from devices.decode import MAX_LINE_BYTES, RefusedError, decode_line
 from devices.readings import Reading
 
-# A line holds one reading. 30 s of ECG at 1000 Hz are 0.4 MB as a JSON array; 16 MiB leave room for twenty
-# minutes of it, and keep a file without line ends from filling the memory.
-LINE_BYTES_MAX = 16 * 1024 * 1024
+# A line with its end may be as long as the decoder takes: a file without line ends must not fill the memory.
+LINE_BYTES_MAX = MAX_LINE_BYTES + 1
 
 # Refused lines that are printed; all are counted. A hundred show the pattern, a million hide it.
 REPORTED_LINES_MAX = 100

@@ -45,6 +45,11 @@ SHAPE_BEATS_MIN = 4
 SHAPE_SPAN_S = (0.19, 0.30)  # before and after the peak: QRS, ST segment and part of the T wave
 SHAPE_LAG = 2  # samples at WORK_HZ
 
+# A candidate that lies this long after a beat and before the next, and is no lower than this beside them, may
+# be a beat of another kind, and lends its shape to its like: small normal beats among large ectopic ones.
+APART_S = (0.45, 0.30)
+APART_MIN = 0.25
+
 LEVEL_BEATS = 9  # neighbours that set the level and the usual interval
 LEVEL_QUANTILE = 0.335  # below the median: among large ectopics the small normal beats set it
 LEVEL_FLOOR = 0.35  # of the strip's level
@@ -118,7 +123,9 @@ def _chain(energy: Floats, shape: Floats) -> Ints:
         if np.count_nonzero(beats) < 2:
             break
         level = np.maximum(_level_around(at, beats, height), LEVEL_FLOOR * floor)
-        score = _score(height / level, shape, at, beats)
+        relative = height / level
+        models = (beats & (relative > FIRST_THRESHOLD)) | _apart(time_s, beats, relative)
+        score = _score(relative, shape, at, models)
         usual_s = _usual_interval(time_s, beats)
         again = _best_chain(time_s, score, usual_s, length_s, CLOSE_COST)
         if np.array_equal(again, beats):
@@ -156,10 +163,17 @@ def _usual_interval(time_s: Floats, beats: Bools) -> Floats:
     return np.asarray(np.clip(medians[first], *RR_RANGE_S), dtype=np.float64)
 
 
-def _score(relative: Floats, shape: Floats, at: Ints, beats: Bools) -> Floats:
-    """What speaks for each candidate: its height against the level around, and its likeness to beats."""
+def _apart(time_s: Floats, beats: Bools, relative: Floats) -> Bools:
+    """Candidates that may be beats of a second kind: neither T waves of the beats so far nor their P waves."""
+    times = np.concatenate([[-np.inf], time_s[beats], [np.inf]])
+    after = np.searchsorted(times, time_s)
+    since, until = time_s - times[after - 1], times[after] - time_s
+    return np.asarray(~beats & (relative > APART_MIN) & (since > APART_S[0]) & (until > APART_S[1]))
+
+
+def _score(relative: Floats, shape: Floats, at: Ints, models: Bools) -> Floats:
+    """What speaks for each candidate: its height against the level around, and its likeness to models."""
     likeness = np.full(at.size, SHAPE_NEUTRAL)
-    models = beats & (relative > FIRST_THRESHOLD)
     if np.count_nonzero(models) >= SHAPE_BEATS_MIN:
         likeness = shared_shape(shape, at, models)
     by_height = np.clip(np.log2(np.maximum(relative, 1e-3) / THRESHOLD), *HEIGHT_SCORE)

@@ -37,8 +37,9 @@ FLAT_MV = 0.01
 # Saturated: at an extreme value of the strip for 30 ms or more.
 SATURATED_S = 0.03
 
-# Beats correlate above 0.9 with others of their kind; below 0.5 what was found are no beats.
-LIKENESS_RANGE = (0.4, 0.8)
+# Beats correlate above 0.9 with others of their kind, also in noise; what is found in pure electrode motion by
+# 0.7, in pure muscle noise by 0.55.
+LIKENESS_RANGE = (0.5, 0.9)
 # A quarter of a clean bigeminy's beats may be of a shape of their own: the likeness that counts is the upper
 # half's.
 LIKENESS_QUANTILE = 0.6
