@@ -117,7 +117,7 @@ def test_the_grid_is_that_of_local_midnight_and_leaves_gaps_open():
     assert values[0] == pytest.approx(106.0)
     assert np.isnan(values[1:14]).all()
     assert values[-1] == pytest.approx(166.0)
-    assert interpolate(at, glucose, 20, 30).size == 3
+    assert interpolate(at, glucose, 20, 30).size == 4
 
 
 def test_of_readings_at_one_instant_the_last_counts():
