@@ -30,6 +30,12 @@ def test_the_target_is_two_to_three_without_a_plan_and_its_ends_are_inside() -> 
     Patient(AC).at("2026-03-02 08:00").inr(3.1).raised("inr-high", "medium").quiet("inr-low")
 
 
+def test_the_signal_holds_the_ratio_against_the_end_of_the_target_that_it_left() -> None:
+    low = Patient(AC).at("2026-03-02 08:00").inr(1.7).signal("inr-low")
+    high = Patient(AC).at("2026-03-02 08:00").inr(3.4).signal("inr-high")
+    assert [(s.value, s.limit, s.unit) for s in (low, high)] == [(1.7, 2.0, "{INR}"), (3.4, 3.0, "{INR}")]
+
+
 def test_the_target_is_the_care_plans() -> None:
     on(inr_target=(2.5, 3.5)).at("2026-03-02 08:00").inr(3.4).quiet()
     on(inr_target=(2.5, 3.5)).at("2026-03-02 08:00").inr(2.4).raised("inr-low")

@@ -93,6 +93,17 @@ def test_the_usual_rate_is_left_when_two_mornings_are_three_deviations_above() -
     patient.at("2026-03-20 08:00").pulse(66).cleared("heart-rate-personal")
 
 
+def test_a_number_of_deviations_is_not_called_beats_a_minute() -> None:
+    patient = fortnight().at("2026-03-17 08:00").pulse(70).at("2026-03-18 08:00").pulse(70)
+    signal = patient.signal("heart-rate-personal")
+    assert signal.unit is None or signal.value == 70.0
+
+
+def test_a_questionnaire_that_was_a_test_affirms_nothing() -> None:
+    patient = Patient(AR).at("2026-03-02 07:00").measure("symptoms", {"dizziness": True}, ("test",))
+    patient.at("2026-03-02 08:00").pulse(105).at("2026-03-02 08:10").pulse(105).quiet()
+
+
 def test_a_slower_rate_than_usual_is_not_this_rule() -> None:
     patient = fortnight().at("2026-03-17 08:00").pulse(48).at("2026-03-18 08:00").pulse(48).quiet()
     assert patient.standing() == []

@@ -93,11 +93,13 @@ class TestEachPlainWeightRule:
         assert patient.signal(rule).value == pytest.approx(limit + 0.6)
 
 
-def test_the_clear_limit_is_met_exactly_whatever_the_fractions_are_in_binary() -> None:
-    for hectograms in range(780, 840):
-        lowest = hectograms / 10
-        patient = daily(Patient(HF), [lowest, round(lowest + 1.4, 2)]).raised("weight-gain-1d")
-        patient.at("2026-01-02 08:00").weight(round(lowest + 0.86, 2)).cleared("weight-gain-1d")
+@pytest.mark.parametrize(("rule", "limit", "days"), PLAIN)
+def test_the_clear_limit_is_met_exactly_whatever_the_fractions_are_in_binary(
+    rule: str, limit: float, days: int
+) -> None:
+    for lowest in (60.0, 60.16, 62.51, 80.0, 80.13, 99.99):
+        patient = daily(Patient(HF), [lowest, round(lowest + limit + 0.1, 3)]).raised(rule)
+        patient.at("2026-01-02 08:00").weight(round(lowest + limit - 0.5, 3)).cleared(rule)
 
 
 def test_a_scale_that_speaks_pounds_meets_the_limits_at_three_and_five_pounds() -> None:

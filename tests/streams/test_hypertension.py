@@ -80,6 +80,11 @@ def test_very_low_pressure_needs_no_repeat_and_80_is_not_below_80() -> None:
     Patient(HT).at("2026-03-01 07:00").bp(80, 50).quiet()
 
 
+def test_a_questionnaire_that_was_a_test_affirms_nothing() -> None:
+    patient = Patient(HT).at("2026-03-01 07:00").measure("symptoms", {"dizziness": True}, ("test",))
+    patient.at("2026-03-01 08:00").bp(89, 60).quiet()
+
+
 def week(systolic: float, diastolic: float, days: int, first: float = 0) -> Patient:
     """Two readings morning and evening; those of the first day higher by `first`."""
     patient = Patient(HT)
@@ -125,6 +130,20 @@ def test_the_sentence_of_a_weeks_mean_says_over_how_many_readings() -> None:
     assert "136/80 mmHg over 12 readings" in raised.explanation["en"]
 
 
+def test_a_weeks_mean_shows_its_highest_reading_whichever_cuff_it_came_from() -> None:
+    patient = Patient(HT)
+    for day in range(1, 5):
+        for clock in ("07:00", "07:02", "19:00", "19:02"):
+            highest = day == 2 and clock == "19:02"
+            patient.at(f"2026-03-0{day} {clock}")
+            if highest:
+                patient.bp(160, 80, device="cuff-2", seq=15)
+            else:
+                patient.bp(136, 80)
+    raised = next(s for s in patient.signals if s.rule == "bp-weekly-mean")
+    assert ("cuff-2", 160.0) in [(e.device, e.value) for e in raised.evidence]
+
+
 def fortnight(patient: Patient, clock: str = "07") -> Patient:
     for day in range(1, 17):
         patient.at(f"2026-03-{day:02d} {clock}:00").bp(120, 75).at(f"2026-03-{day:02d} {clock}:02").bp(
@@ -139,6 +158,14 @@ def test_the_patients_own_pressure_is_left_after_two_sessions_in_either_directio
         patient.at("2026-03-17 07:00").bp(away, 75).at("2026-03-17 07:02").bp(away, 75).quiet("bp-personal")
         patient.at("2026-03-18 07:00").bp(away, 75).quiet("bp-personal")
         patient.at("2026-03-18 07:02").bp(away, 75).raised("bp-personal", "medium")
+
+
+def test_a_number_of_deviations_is_not_called_millimetres_of_mercury() -> None:
+    patient = fortnight(Patient(HT))
+    for day in (17, 18):
+        patient.at(f"2026-03-{day} 07:00").bp(150, 75).at(f"2026-03-{day} 07:02").bp(150, 75)
+    signal = patient.signal("bp-personal")
+    assert signal.unit is None or signal.value == 150.0
 
 
 def test_mornings_are_compared_with_mornings() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -137,6 +139,18 @@ def test_silence_ends_across_a_restart() -> None:
     patient = weighed_daily().tick("2026-03-06 07:00")
     patient.state = patient.engine.load("p-0001", patient.engine.dump(patient.state))
     patient.at("2026-03-06 08:00").weight(80.0).cleared("no-reading")
+
+
+def test_a_silence_longer_than_the_history_kept_stays_the_same_alert() -> None:
+    patient = Patient(plan=plan(version(1, "2026-01-01", HF, schedule=BOTH)))
+    first = date(2026, 1, 1)
+    for day in range(110):  # weighed every day; the questionnaire is given up after three weeks
+        patient.at(f"{first + timedelta(days=day)} 07:00").weight(80.0)
+        if day < 21:
+            patient.at(f"{first + timedelta(days=day)} 08:00").answers(cough=0)
+    said = [(s.state, s.severity) for s in patient.signals if s.rule == "no-reading"]
+    assert said == [("raised", "medium"), ("updated", "high")]
+    assert [e.start[:16] for e in patient.standing("no-reading")] == ["2026-01-23T20:00"]
 
 
 def test_sixty_hours_are_sixty_hours_when_the_clocks_change() -> None:

@@ -223,6 +223,28 @@ def test_wrong_usage_ends_with_two_and_says_what_is_wrong(
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"5", b"{}", b'{"patients":[5]}', b'{"patients":[{"patient":5,"care_plan":{"from":"x"}}]}', b"\xff\xfe"],
+)
+def test_a_file_of_care_plans_that_is_none_ends_with_two(
+    content: bytes, readings: Path, tmp_path: Path
+) -> None:
+    plans = tmp_path / "plans.json"
+    plans.write_bytes(content)
+    result = scad_replay(readings, "--protocol", HF, "--care-plans", plans)
+    assert result.exit_code == 2
+    assert "plans.json" in result.stderr
+
+
+def test_a_protocol_file_that_is_no_text_ends_with_two(readings: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_bytes(b"name = \xff\xfe")
+    result = scad_replay(readings, "--protocol", own)
+    assert result.exit_code == 2
+    assert "mine.toml" in result.stderr
+
+
 def test_readings_beyond_their_horizon_are_counted_on_standard_error(tmp_path: Path) -> None:
     patient = Patient(HF).at("2026-03-01 07:00", received="2026-04-20 07:00").weight(80.0)
     path = tmp_path / "late.jsonl"
