@@ -27,7 +27,6 @@ from typing import IO, Any, LiteralString
 
 import psycopg
 
-from devices.physiology import Cohort
 from scad.clock import Clock, wall_ms
 from scad.services import HOST, Mosquitto, Postgres, Program, Service, Tansu, free_port
 
@@ -89,12 +88,7 @@ class Demo:
     def _start(self, folder: Path) -> None:
         begin = time.monotonic()
         mosquitto, postgres, tansu = self._services(folder)
-        self.clock = Clock.catching_up(SPAN_DAYS * DAY_MS, int(self.minutes * 60_000))
         self.dsn = postgres.dsn
-        cohort = Cohort(self.seed, self.patients, self.clock.start_ms, SPAN_DAYS + 2)
-        accounts = {d.device: secrets.token_urlsafe(12) for p in cohort.patients for d in p.devices}
-        self._say(f"drew {self.patients} made-up patients with {len(accounts)} devices")
-        mosquitto.add_accounts(accounts)
         environment = {
             "SCAD_KAFKA": tansu.bootstrap,
             "SCAD_KAFKA_EMBEDDED": "true",
@@ -106,11 +100,11 @@ class Demo:
             "SCAD_TICK_SECONDS": "1",
             "SCAD_DATA_DIR": str(folder / "data"),
         }
-        self._enrol(folder, cohort, environment)
+        accounts = self._enrol(folder, environment)
+        mosquitto.add_accounts(accounts)
         login, password = self._login()
         # The clock starts now that everything slow is done, and stands while the processes start.
-        self.clock = Clock.catching_up(SPAN_DAYS * DAY_MS, int(self.minutes * 60_000), START_MARGIN_MS)
-        environment["SCAD_CLOCK"] = self.clock.text()
+        environment["SCAD_CLOCK"] = self._begin_time(START_MARGIN_MS)
         self._processes(folder, environment, accounts)
         self._say("")
         self._say(f"  the page    http://{HOST}:{self.port}/")
@@ -136,13 +130,35 @@ class Demo:
         self._say(f"started PostgreSQL {postgres.version}")
         return mosquitto, postgres, tansu
 
-    def _enrol(self, folder: Path, cohort: Cohort, environment: dict[str, str]) -> None:
+    def _begin_time(self, in_ms: int) -> str:
+        """Set the clock: a fortnight ago, running from `in_ms` on. Returns it as SCAD_CLOCK."""
+        self.clock = Clock.catching_up(SPAN_DAYS * DAY_MS, int(self.minutes * 60_000), in_ms)
+        return self.clock.text()
+
+    def _fleet(self) -> list[str]:
+        """The fleet's command; the same words draw the same patients."""
+        return [
+            "fleet", "--patients", str(self.patients), "--seed", str(self.seed),
+            "--days", str(SPAN_DAYS + 2), "--profile", "demo",
+        ]  # fmt: skip
+
+    def _enrol(self, folder: Path, environment: dict[str, str]) -> dict[str, str]:
+        """Draw the patients and enrol them. Returns a password for each device."""
         self._command(["schema", "apply"], environment)
         self._say("made the database's schema")
         enrolment = folder / "enrolment.json"
-        enrolment.write_text(json.dumps(cohort.enrolment()))
+        # The fleet remembers the day on which its patients begin, so that it is the same when it sends.
+        self._command(
+            [*self._fleet(), "--enrolment", str(enrolment)],
+            {**environment, "SCAD_CLOCK": self._begin_time(0)},
+        )
+        document = json.loads(enrolment.read_text())
+        devices = [device["device"] for patient in document["patients"] for device in patient["devices"]]
         self._command(["enrol", str(enrolment)], environment)
-        self._say("enrolled the patients with their devices and care plans")
+        self._say(
+            f"enrolled {self.patients} made-up patients with {len(devices)} devices and their care plans"
+        )
+        return {device: secrets.token_urlsafe(12) for device in devices}
 
     def _login(self) -> tuple[str, str]:
         from alerts.feed.accounts import create_account
@@ -190,8 +206,7 @@ class Demo:
         fleet = self._program(
             folder,
             "fleet",
-            ["fleet", "--patients", str(self.patients), "--seed", str(self.seed),
-             "--days", str(SPAN_DAYS + 2), "--accounts", str(account_file)],
+            [*self._fleet(), "--accounts", str(account_file)],
             environment,
             None,
         )  # fmt: skip

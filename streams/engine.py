@@ -49,7 +49,9 @@ class Engine:
 
     `defaults` names the protocols of a patient without a care plan (`scad replay --protocol`); live it is
     empty: who has no plan is not watched, and the readings wait in the history. `retention_ms` None keeps
-    histories whole, for files whose lines are in no order at all.
+    histories whole, for files whose lines are in no order at all. With `silence_by_ticks` *no reading* is
+    looked at only when a tick comes, so that a device that empties its buffer after days does not move the
+    same silence with every reading of it.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Engine:
         defaults: Sequence[str] = (),
         retention_ms: int | None = RETENTION_MS,
         checkpoint_every: int = CHECKPOINT_EVERY,
+        silence_by_ticks: bool = False,
     ) -> None:
         self.library = library
         self.retention_ms = retention_ms
         self.checkpoint_every = checkpoint_every
+        self.silence_by_ticks = silence_by_ticks
         self._default = default_timeline(library, tuple(defaults))
         self._lane_of = lanes_of(library)
         self._programs: dict[tuple[int, str], Program] = {}
@@ -98,7 +102,8 @@ class Engine:
             state.clock_ms = max(state.clock_ms, tick_ms)
         for name in state.lanes:
             self._cross(state, name, out)
-        if state.deadline_ms is not None and state.clock_ms >= state.deadline_ms:
+        due = state.deadline_ms is not None and state.clock_ms >= state.deadline_ms
+        if due and (tick_ms is not None or not self.silence_by_ticks):
             self._silences(state, out)
         if self.retention_ms is not None:
             self._forget(state, state.clock_ms - self.retention_ms)
@@ -345,7 +350,10 @@ class Engine:
             insort(times, o.at_ms)
             if not any(state.silences.values()):
                 return
-        self._silences(state, out)
+        if self.silence_by_ticks:
+            state.deadline_ms = NOTHING_BEFORE[0]  # due with the next tick
+        else:
+            self._silences(state, out)
 
     def _silences(self, state: PatientState, out: Emitter, reason: str = "late-data") -> None:
         """Find the episodes of silence afresh and tell what differs."""

@@ -33,9 +33,6 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(2) from None
         configure_logs(settings.log_level, "feed")
         application = create_app(settings.database, settings.make_clock(), demonstration=demonstration)
-        server = make_server(
+        make_server(
             application, host or settings.feed_host, port or settings.feed_port, trusted_proxies
-        )
-        server.run()
-        if not server.started:  # the port is taken or the address is not ours: uvicorn has said which
-            raise typer.Exit(1)
+        ).run()

@@ -38,6 +38,10 @@ def worker(
 
         companions = (run_writer,)
     running = Worker(
-        settings, settings.make_clock(), Engine(load_published()), companions, session_seconds=session_seconds
+        settings,
+        settings.make_clock(),
+        Engine(load_published(), silence_by_ticks=True),
+        companions,
+        session_seconds=session_seconds,
     )
     run_until_stopped(running.run)
