@@ -65,6 +65,9 @@ CLOSE_COST = 2.83  # for each usual interval less
 REFRACTORY_S = 0.2
 RACING_S = 0.3  # intervals below cost RACING_COST a second more
 RACING_COST = 20.0
+# What opens a strip may be the T wave of a beat before it: a first beat so early must be better than neutral.
+START_DOUBT_S = 0.4
+START_DOUBT = 1.0
 
 PEAK_SEARCH_S = 0.07
 PEAK_BASE_S = 0.2
@@ -214,7 +217,7 @@ def _best_chain(time_s: Floats, score: Floats, usual_s: Floats, length_s: float,
     cost += close_cost * np.maximum(CLOSE_FREE - interval / usual, 0.0)
     cost += RACING_COST * np.maximum(RACING_S - interval, 0.0)
     cost[interval < REFRACTORY_S] = np.inf
-    best = score - _gap_cost(time_s, usual[:, 0])
+    best = score - _gap_cost(time_s, usual[:, 0]) - START_DOUBT * (time_s < START_DOUBT_S)
     before = np.full(time_s.size, -1)
     for i in range(1, time_s.size):
         sums = best[:i] - cost[i, :i]
