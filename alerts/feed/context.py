@@ -90,9 +90,21 @@ def make_templates() -> Environment:
         auto_reload=False,
     )
     environment.globals.update(
-        draw=draw, SMALL=SMALL, LARGE=LARGE, ms=from_datetime, years=years, languages=LANGUAGES, themes=THEMES
+        draw=draw,
+        SMALL=SMALL,
+        LARGE=LARGE,
+        ms=from_datetime,
+        utc=_utc,
+        years=years,
+        languages=LANGUAGES,
+        themes=THEMES,
     )
     return environment
+
+
+def _utc(at: datetime) -> str:
+    """For <time>: to the second, in UTC."""
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def feed_of(request: Request) -> Feed:

@@ -20,8 +20,8 @@ from alerts.feed.kinds import unit_of
 from alerts.feed.limits import LimitLine
 from devices.times import from_datetime
 
-# Every series has a point each bucket at most: 14 days of a glucose sensor are 112 points, some 1 kB.
-BUCKETS = 112
+# Every series has a point each bucket at most: 14 days of a glucose sensor are 84 points, some 1 kB.
+BUCKETS = 84
 # Points are drawn one by one up to here; beyond it they would run together.
 DOTS_MAX = 62
 # A line is broken where the distance between readings is this many times their usual one.
@@ -85,7 +85,9 @@ class Size:
 
 
 SMALL = Size(270, 84)
-LARGE = Size(480, 170, 14, ticks=4, right=46)
+LARGE = Size(960, 340, 28, ticks=4, right=92)
+
+Place = tuple[int, int]
 
 
 def points_of(rows: Sequence[dict[str, Any]], *, second: bool = False) -> tuple[Point, ...]:
@@ -124,13 +126,13 @@ def runs(points: Sequence[Point], gap_ms: int) -> list[list[Point]]:
 
 
 class _Canvas:
-    """Maps instants and values to pixels with one decimal."""
+    """Maps instants and values to whole units of the picture: finer would not be seen, only sent."""
 
     def __init__(self, curve: Curve, size: Size) -> None:
         self.size = size
-        self.top, self.bottom = 6.0, size.height - size.text - 6.0
-        self.left = 3.0 + 2.9 * size.text * bool(size.ticks)
-        self.right = size.width - 5.0 - (size.right if curve.limits else 0)
+        self.top, self.bottom = size.text // 2, size.height - size.text - 6
+        self.left = 3 + 3 * size.text * bool(size.ticks)
+        self.right = size.width - 5 - (size.right if curve.limits else 0)
         self.begin, self.span = curve.begin_ms, max(curve.end_ms - curve.begin_ms, 1)
         lows = [p.low for p in (*curve.points, *curve.second)] + [line.level for line in curve.limits]
         highs = [p.high for p in (*curve.points, *curve.second)] + [line.level for line in curve.limits]
@@ -139,20 +141,33 @@ class _Canvas:
         margin = max(missing, 0.0) / 2 + 0.06 * (high - low)
         self.low, self.high = low - margin, high + margin
 
-    def x(self, at_ms: int) -> str:
+    def x(self, at_ms: int) -> int:
         part = min(max((at_ms - self.begin) / self.span, 0.0), 1.0)
-        return _short(self.left + part * (self.right - self.left))
+        return round(self.left + part * (self.right - self.left))
 
-    def y(self, value: float) -> str:
-        return _short(self.y_px(value))
-
-    def y_px(self, value: float) -> float:
+    def y(self, value: float) -> int:
         part = (value - self.low) / (self.high - self.low)
-        return self.bottom - part * (self.bottom - self.top)
+        return round(self.bottom - part * (self.bottom - self.top))
+
+    def means(self, points: Sequence[Point]) -> list[Place]:
+        return [(self.x(p.at_ms), self.y(p.mean)) for p in points]
+
+    def outline(self, points: Sequence[Point]) -> list[Place]:
+        """Along the highest values and back along the lowest."""
+        high = [(self.x(p.at_ms), self.y(p.high)) for p in points]
+        return high + [(self.x(p.at_ms), self.y(p.low)) for p in reversed(points)]
 
 
-def _short(pixels: float) -> str:
-    return f"{pixels:.1f}".removesuffix(".0")
+def _path(places: Sequence[Place]) -> str:
+    """A line through the places in SVG's shortest words: M17 63l17-1 17 1."""
+    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(places)]
+    words = "".join(f" {dx}{dy}" if dy < 0 else f" {dx} {dy}" for dx, dy in steps)
+    return f"M{places[0][0]} {places[0][1]}" + (f"l{words[1:]}" if words else "")
+
+
+def _dots(places: Sequence[Place], style: str) -> str:
+    """Strokes of no length with round ends."""
+    return f'<path class="{style}" d="{"".join(f"M{x} {y}h0" for x, y in places)}"/>' if places else ""
 
 
 def draw(curve: Curve, formats: Formats, size: Size = SMALL) -> Markup:
@@ -169,11 +184,9 @@ def draw(curve: Curve, formats: Formats, size: Size = SMALL) -> Markup:
         parts += _series(canvas, points, gap_ms, name)
     parts.append(_limits(canvas, curve, formats))
     if curve.points:
-        last = curve.points[-1]
-        hollow = " late" if last.late else ""
-        parts.append(
-            f'<circle class="last{hollow}" cx="{canvas.x(last.at_ms)}" cy="{canvas.y(last.mean)}" r="3"/>'
-        )
+        parts.append(_dots(canvas.means(curve.points[-1:]), "dots last"))
+    parts.append(_dots(canvas.means([p for p in curve.points if p.late]), "dots late"))
+    parts.append(_dots(canvas.means([p for p in curve.points if p.late]), "dots hole"))
     parts.append("</svg>")
     return Markup("".join(parts))  # noqa: S704 - numbers, our own words, and escaped texts
 
@@ -207,66 +220,47 @@ def _frame(canvas: _Canvas, curve: Curve, formats: Formats) -> str:
     """A line each week, and the ends of the time axis in words."""
     size, texts = canvas.size, formats.texts
     weeks = range(curve.end_ms - 7 * DAY_MS, curve.begin_ms, -7 * DAY_MS)
-    lines = "".join(f"M{canvas.x(at)} {_short(canvas.top)}V{_short(canvas.bottom)}" for at in weeks)
-    y = size.height - 2
+    lines = "".join(f"M{canvas.x(at)} {canvas.top}V{canvas.bottom}" for at in weeks)
     values = nice_values(canvas.low, canvas.high, size.ticks)
-    lines += "".join(f"M{_short(canvas.left)} {canvas.y(v)}H{_short(canvas.right)}" for v in values)
-    edge, left = _short(canvas.left - 5), _short(canvas.left)
+    lines += "".join(f"M{canvas.left} {canvas.y(v)}H{canvas.right}" for v in values)
     ticks = "".join(
-        f'<text class="axis end" x="{edge}" y="{_short(canvas.y_px(v) + 0.3 * size.text)}">'
+        f'<text class="end" x="{canvas.left - 8}" y="{canvas.y(v) + size.text // 3}">'
         f"{escape(formats.number(v, curve.unit))}</text>"
         for v in values
     )
-    base = f"M{_short(canvas.left)} {_short(canvas.bottom + 1)}H{_short(canvas.right)}"
+    y = size.height - 2
     return (
-        f'<path class="grid" d="{lines}{base}"/>{ticks}'
-        f'<text class="axis" x="{left}" y="{y}">{texts("curve.from_days", n=curve.days)}</text>'
-        f'<text class="axis end" x="{_short(canvas.right)}" y="{y}">{texts("curve.to")}</text>'
+        f'<path class="grid" d="{lines}M{canvas.left} {canvas.bottom + 1}H{canvas.right}"/>{ticks}'
+        f'<text x="{canvas.left}" y="{y}">{texts("curve.from_days", n=curve.days)}</text>'
+        f'<text class="end" x="{canvas.right}" y="{y}">{texts("curve.to")}</text>'
     )
 
 
 def _gaps(canvas: _Canvas, curve: Curve, gap_ms: int) -> str:
     """A pale field wherever readings are missing, up to now."""
-    instants = [curve.begin_ms, *(p.at_ms for p in curve.points), curve.end_ms]
     if not curve.points:
         return ""
-    fields = [(a, b) for a, b in pairwise(instants) if b - a > gap_ms]
-    height = _short(canvas.bottom - canvas.top)
+    instants = [curve.begin_ms, *(p.at_ms for p in curve.points), curve.end_ms]
+    fields = [(canvas.x(a), canvas.x(b)) for a, b in pairwise(instants) if b - a > gap_ms]
+    height = canvas.bottom - canvas.top
     return "".join(
-        f'<rect class="gap" x="{canvas.x(a)}" y="{_short(canvas.top)}"'
-        f' width="{_short(float(canvas.x(b)) - float(canvas.x(a)))}" height="{height}"/>'
-        for a, b in fields
+        f'<rect class="gap" x="{a}" y="{canvas.top}" width="{b - a}" height="{height}"/>' for a, b in fields
     )
 
 
 def _series(canvas: _Canvas, points: Sequence[Point], gap_ms: int, name: str) -> list[str]:
-    parts: list[str] = []
+    """Band, line and dots. A small picture of dense readings is its band alone: the line would hide in it."""
+    dense = len(points) > DOTS_MAX
     stretches = runs(points, gap_ms)
-    bands = [run for run in stretches if any(p.high > p.low for p in run)]
+    bands = "".join(_path(canvas.outline(run)) for run in stretches if any(p.high > p.low for p in run))
+    line = "".join(_path(canvas.means(run)) for run in stretches if len(run) > 1)
+    alone = [run[0] for run in stretches if len(run) == 1]
+    parts = []
     if bands:
-        path = "".join(
-            "M"
-            + "L".join(f"{canvas.x(p.at_ms)} {canvas.y(p.high)}" for p in run)
-            + "L"
-            + "L".join(f"{canvas.x(p.at_ms)} {canvas.y(p.low)}" for p in reversed(run))
-            + "Z"
-            for run in bands
-        )
-        parts.append(f'<path class="band" d="{path}"/>')
-    path = "".join(
-        "M" + "L".join(f"{canvas.x(p.at_ms)} {canvas.y(p.mean)}" for p in run)
-        for run in stretches
-        if len(run) > 1
-    )
-    if path:
-        parts.append(f'<path class="{name}" d="{path}"/>')
-    alone = {id(run[0]) for run in stretches if len(run) == 1}
-    for point in points:
-        if point.late or id(point) in alone or len(points) <= DOTS_MAX:
-            style = "dot late" if point.late else "dot"
-            parts.append(
-                f'<circle class="{style}" cx="{canvas.x(point.at_ms)}" cy="{canvas.y(point.mean)}" r="1.8"/>'
-            )
+        parts.append(f'<path class="band" d="{bands}"/>')
+    if line and not (dense and bands and not canvas.size.ticks):
+        parts.append(f'<path class="{name}" d="{line}"/>')
+    parts.append(_dots(canvas.means(alone if dense else points), "dots"))
     return parts
 
 
@@ -277,14 +271,14 @@ def _limits(canvas: _Canvas, curve: Curve, formats: Formats) -> str:
     text = canvas.size.text
     lowest = canvas.bottom
     for line in sorted(curve.limits, key=lambda line: line.level):
-        y = canvas.y_px(line.level)
+        y = canvas.y(line.level)
         begin = canvas.x(line.from_ms if line.from_ms is not None else curve.begin_ms)
-        label_y = min(y + 0.35 * text, lowest)
+        label_y = min(y + text // 3, lowest)
         lowest = label_y - text
         label = escape(formats.number(line.level, curve.unit))
         parts.append(
-            f'<path class="limit" d="M{begin} {_short(y)}H{_short(canvas.right + 2)}"/>'
-            f'<text class="limit-label" x="{_short(canvas.right + 5)}" y="{_short(label_y)}">{label}</text>'
+            f'<path class="limit" d="M{begin} {y}H{canvas.right + 2}"/>'
+            f'<text class="limit-label" x="{canvas.right + 5}" y="{label_y}">{label}</text>'
         )
     return "".join(parts)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from time import perf_counter
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alerts.feed.metrics import FeedMetrics
 
 # The largest thing anybody sends is a note of 500 characters.
 BODY_MAX = 64 * 1024
+TOO_LARGE = "the body is larger than 64 KiB"
 
 # No script or style inside a page, nothing from elsewhere, no page around ours. Inline SVG is markup.
 CONTENT_SECURITY_POLICY = (
@@ -28,10 +31,6 @@ HEADERS = {
 }
 # A year, as browsers' preload lists ask; only said on https, where it means something.
 STRICT_TRANSPORT = "max-age=31536000"
-
-
-class BodyTooLargeError(Exception):
-    """The request's body is larger than BODY_MAX bytes."""
 
 
 class Guard:
@@ -53,15 +52,11 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > BODY_MAX:
-                raise BodyTooLargeError
+                raise HTTPException(413, TOO_LARGE)  # FastAPI hands it on to the error handlers
             return message
 
-        started = False
-
         async def guarded(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 self._set_headers(scope, message)
                 route = getattr(scope.get("route"), "path", "other")
                 self._metrics.requests.labels(scope["method"], route, message["status"]).observe(
@@ -69,20 +64,8 @@ class Guard:
                 )
             await send(message)
 
-        try:
-            await self._app(scope, bounded, guarded)
-        except BodyTooLargeError:
-            if started:
-                raise
-            text = b'{"detail":"the body is larger than 64 KiB"}'
-            await guarded(
-                {
-                    "type": "http.response.start",
-                    "status": 413,
-                    "headers": [(b"content-type", b"application/json"), (b"connection", b"close")],
-                }
-            )
-            await send({"type": "http.response.body", "body": text})
+        app = _too_large if _announced(scope) > BODY_MAX else self._app
+        await app(scope, bounded, guarded)
 
     @staticmethod
     def _set_headers(scope: Scope, message: Message) -> None:
@@ -93,3 +76,12 @@ class Guard:
             headers["Strict-Transport-Security"] = STRICT_TRANSPORT
         if not scope["path"].startswith("/static/"):
             headers["Cache-Control"] = "no-store"  # names and values stay out of caches
+
+
+_too_large = JSONResponse({"detail": TOO_LARGE}, 413, headers={"Connection": "close"})
+
+
+def _announced(scope: Scope) -> int:
+    """The length of the body that the request announces; 0 where it does not (then it is counted)."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return int(length) if length.isdigit() else 0

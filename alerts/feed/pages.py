@@ -6,6 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Query, Request
+from markupsafe import Markup
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from alerts.feed import assemble, queries, sessions
@@ -31,6 +32,9 @@ pages = APIRouter(include_in_schema=False)
 ROWS_AT_ONCE = 100
 # The page says that the stream stands still when no reading of anybody came for so long.
 STALLED_AFTER_MS = 60 * 60_000
+# Markup of rows that a first page carries, so that it stays under 150 kB with its frame: patients with many
+# alerts and dense curves make it shorter than ROWS_SHOWN rows.
+SECTION_BYTES: dict[AlertClass, int] = {"clinical": 100_000, "technical": 35_000}
 PERIODS = (14, 30, 90)
 PREFERENCE_S = 365 * 86_400
 PATIENT_PATTERN = r"^[^\x00-\x1f/]{1,128}$"
@@ -71,14 +75,29 @@ async def _queue(
         viewer,
         409 if conflict is not None else 200,
         queue=found,
-        clinical=[view for view in views if view.section == "clinical"],
-        technical=[view for view in views if view.section == "technical"],
+        clinical=_within(request, viewer, [v for v in views if v.section == "clinical"], shown),
+        technical=_within(request, viewer, [v for v in views if v.section == "technical"], shown),
         current_ms=current_ms,
         freshness=freshness(current_ms, now_ms),
         shown=shown,
         step=assemble.ROWS_SHOWN,
         conflict=conflict,
     )
+
+
+def _within(request: Request, viewer: Viewer, views: list[assemble.RowView], shown: int) -> list[Markup]:
+    """The rows as markup, as many as the page has room for; the others come on demand."""
+    if not views:
+        return []
+    room = SECTION_BYTES[views[0].section] * max(shown / assemble.ROWS_SHOWN, 1)
+    rows: list[Markup] = []
+    for view in views:
+        html = render_text(request, "row_only.html", viewer, view=view)
+        room -= len(html.encode())
+        if room < 0 and rows:
+            break
+        rows.append(Markup(html))  # noqa: S704 - a rendered template
+    return rows
 
 
 @pages.get("/queue/rows")

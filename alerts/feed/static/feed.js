@@ -94,6 +94,10 @@ const ringing = new Set(); // alerts that rang and whose row has not been shown 
 let touchedAt = -Infinity;
 let pointedRow = null;
 
+function alertOf(element) {
+  return element.closest(".alert").id.slice(2); // the element's id is a- and the alert's
+}
+
 function rowOf(key) {
   return document.getElementById(key);
 }
@@ -157,7 +161,7 @@ function put(answer, mayMove) {
       if (mayMove && old.dataset.order !== row.dataset.order) insert(list, row);
     }
     if (focus !== null) restoreFocus(row, focus);
-    if ([...row.querySelectorAll("[data-alert]")].some((alert) => ringing.delete(alert.dataset.alert))) {
+    if ([...row.querySelectorAll(".alert")].some((alert) => ringing.delete(alertOf(alert)))) {
       row.classList.add("rings");
     }
   }
@@ -172,8 +176,8 @@ function insert(list, row) {
 
 /** Keep the keyboard where it was: the same alert's next action, else the patient's name. */
 function restoreFocus(row, before) {
-  const alert = before.closest("[data-alert]")?.dataset.alert;
-  const button = alert && row.querySelector(`[data-alert="${alert}"] button`);
+  const alert = before.closest(".alert")?.id;
+  const button = alert && row.querySelector(`[id="${alert}"] button`);
   (button ?? row.querySelector("h3 a")).focus({ preventScroll: true });
 }
 
@@ -202,8 +206,9 @@ function announce(answers) {
     const holder = document.createElement("template");
     holder.innerHTML = answer.html;
     for (const alert of holder.content.querySelectorAll(".alert.ringing")) {
-      if (!ringing.has(alert.dataset.alert) || announced.has(alert.dataset.alert)) continue;
-      announced.add(alert.dataset.alert);
+      const id = alertOf(alert);
+      if (!ringing.has(id) || announced.has(id)) continue;
+      announced.add(id);
       const line = document.createElement("p");
       line.textContent = say("queue.announce", {
         patient: holder.content.querySelector("h3").textContent.trim(),
@@ -336,12 +341,12 @@ function watch() {
 
 // ---- Actions
 
-async function acknowledge(form) {
-  const button = form.querySelector("button");
+async function acknowledge(button) {
+  const alert = alertOf(button);
   if (button.getAttribute("aria-busy") === "true") return;
   button.setAttribute("aria-busy", "true");
   try {
-    const response = await fetch(`/api/alerts/${form.dataset.acknowledge}/acknowledge`, {
+    const response = await fetch(`/api/alerts/${alert}/acknowledge`, {
       method: "POST",
       headers: { "X-CSRF-Token": page.dataset.csrf },
     });
@@ -354,7 +359,7 @@ async function acknowledge(form) {
     } else if (!response.ok) {
       throw new Error(`acknowledge: ${response.status}`);
     }
-    if (isQueue) refresh(form.closest(".row").dataset.key.replace(/^\w+:/, ""));
+    if (isQueue) refresh(button.closest(".row").dataset.key.replace(/^\w+:/, ""));
     else location.reload();
   } catch {
     toast(texts["alert.failed"]);
@@ -364,9 +369,9 @@ async function acknowledge(form) {
 }
 
 document.addEventListener("submit", (event) => {
-  if (!event.target.matches("[data-acknowledge]")) return;
+  if (event.target.id !== "act" || !event.submitter) return;
   event.preventDefault();
-  acknowledge(event.target);
+  acknowledge(event.submitter);
 });
 
 if (isQueue) {

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -15,7 +15,7 @@ from made_up_ward import NOW_MS, PASSWORD
 
 from alerts.feed.app import create_app
 from alerts.feed.context import Feed
-from alerts.feed.server import make_server
+from alerts.feed.server import Server, make_server
 from scad.clock import Clock
 
 DEADLINE_S = 20.0
@@ -34,15 +34,24 @@ class Hands:
 class RunningFeed:
     """What a test needs of the feed: its address, its clock's hands, its database."""
 
+    server: Server
+    thread: threading.Thread
+
     def __init__(self, url: str, hands: Hands, feed: Feed, conn: psycopg.Connection[Any]) -> None:
         self.url = url
         self.hands = hands
         self.feed = feed
         self.conn = conn
+        self._open = ExitStack()
+
+    def close(self) -> None:
+        """Close every client; the feed stops by itself."""
+        self._open.close()
 
     def client(self, login: str | None = None, password: str = PASSWORD, **headers: str) -> httpx.Client:
         """A browser without JavaScript; logged in when `login` is given."""
         client = httpx.Client(base_url=self.url, headers={"Accept-Language": "en", **headers}, timeout=10)
+        self._open.enter_context(client)
         if login is not None:
             answer = client.post("/login", data={"user": login, "password": password})
             assert answer.status_code == 303, answer.text
@@ -78,7 +87,12 @@ def running(
         until(lambda: server.started or not thread.is_alive(), "the feed starts")
         assert server.started, "the feed did not start"
         bound = server.servers[0].sockets[0].getsockname()[1]
-        yield RunningFeed(f"http://127.0.0.1:{bound}", hands, app.state.feed, conn)
+        found = RunningFeed(f"http://127.0.0.1:{bound}", hands, app.state.feed, conn)
+        found.server, found.thread = server, thread
+        try:
+            yield found
+        finally:
+            found.close()
     finally:
         server.should_exit = True
         thread.join(DEADLINE_S)

@@ -8,9 +8,9 @@ from importlib.resources import files
 from string import Formatter
 
 import pytest
-from made_up_ward import NOW_MS
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up_ward import NOW_MS
 
 from alerts.feed.context import SCRIPT_TEXTS
 from alerts.feed.formats import DAY_MS, HOUR_MS, MINUTE_MS, Formats, years
