@@ -8,6 +8,7 @@ import shutil
 import ssl
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,6 @@ import pytest
 import yaml
 from deployed import ROOT, ComposedMosquitto, make_secrets, need_openssl
 
-from alerts.schema import apply_schema
 from scad.services import HOST, Postgres
 from scad.services.mosquitto import ACCEPTED, connack
 from scad.services.postgres import has_timescale
@@ -207,21 +207,43 @@ class ComposedPostgres(Postgres):
         )
         assert done.returncode == 0, done.stderr
 
+    def run(self, step: str) -> None:
+        """One of the deployment's steps, as its own shell runs it; only paths and the address are others."""
+        (line,) = COMPOSE["services"][step]["command"]
+        url = self.folder / "database_url"
+        url.write_text(self.address("scad", "database_password"))
+        for before, after in (
+            ("$$", "$"),
+            ("/run/secrets/database_url", str(url)),
+            ("/run/secrets", str(self.secrets)),
+            ("/grants.sql", str(ROOT / "deploy/grafana/grants.sql")),
+        ):
+            line = line.replace(before, after)
+        path = os.pathsep.join([str(Path(sys.executable).parent), str(Path(self.program("psql")).parent)])
+        done = subprocess.run(
+            ["/bin/sh", "-euc", line],
+            env={"PATH": f"{path}:{os.environ['PATH']}", "SCAD_DATABASE_FILE": str(url)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def address(self, user: str, secret: str) -> str:
         password = (self.secrets / secret).read_text().strip()
         return f"postgresql://{user}:{password}@{HOST}:{self.port}/scad"
 
 
-def test_the_owner_applies_the_schema_and_grafana_reads_pseudonyms_only(postgres, secrets, service_folder):
+def test_the_steps_make_the_database_and_grafana_reads_pseudonyms_only(postgres, secrets, service_folder):
     if not has_timescale():
         pytest.skip("the deployment's database is TimescaleDB, and plain PostgreSQL is installed here")
     with ComposedPostgres(service_folder / "postgres", secrets) as server:
+        for step in ("init", "grants", "init", "grants"):
+            server.run(step)
         with psycopg.connect(server.address("scad", "database_password"), autocommit=True) as owner:
-            assert apply_schema(owner)
-            for _ in range(2):
-                owner.execute((ROOT / "deploy/grafana/grants.sql").read_text())
             rights = owner.execute("select rolsuper, rolcreaterole from pg_roles where rolname = 'scad'")
             assert rights.fetchone() == (False, True)
+            accounts = owner.execute("select login, role, care_team from scad.account")
+            assert accounts.fetchall() == [("prometheus", "engineer", None)]
         reader = server.address("grafana", "grafana_database_password")
         with psycopg.connect(reader, autocommit=True) as conn:
             for table in ("reading", "reading_daily", "alert", "queue", "patient", "device_status"):

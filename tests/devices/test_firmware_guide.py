@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -189,20 +188,3 @@ def test_the_asyncapi_file_describes_the_values_that_the_decoder_takes(kind):
     for name, value in VALUES[kind].items():
         low, high = (values["properties"][name].get(bound) for bound in ("minimum", "maximum"))
         assert low is None or low <= value <= high
-
-
-def test_links_of_the_documentation_lead_to_files_and_headings():
-    for page in sorted((ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-            if target.startswith("http"):
-                continue
-            name, _, anchor = target.partition("#")
-            other = (page.parent / name).resolve() if name else page
-            assert other.exists(), f"{page.name}: {target}"
-            if anchor:
-                assert anchor in headings(other), f"{page.name}: {target}"
-
-
-def headings(page: Path) -> set[str]:
-    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}

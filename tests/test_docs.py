@@ -1,0 +1,157 @@
+"""The documentation says what the program does: settings, topics, metrics, commands, paths and links."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import msgspec
+import prometheus_client
+import pytest
+import typer
+
+import scad
+from alerts.enrolment import parse_enrolment
+from alerts.feed.metrics import FeedMetrics
+from scad.main import build_app
+from scad.settings import Settings
+from streams import metrics, topics, worker, writer
+from streams.history import DENSE_HORIZON_MS, HORIZON_MS, SLACK_MS
+from streams.kafka import SESSION_MS, SPECS
+from streams.protocols import load_published
+
+ROOT = Path(scad.__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+OPERATION = (ROOT / "docs/operation.md").read_text()
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+DAY_MS = 86_400_000
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def rows(text: str, first: str) -> dict[str, list[str]]:
+    """Rows of tables whose first cell is code that begins with `first`: that cell to the others."""
+    found = re.findall(rf"^\| `({first}[^`]*)` \| (.*) \|$", text, re.MULTILINE)
+    return {cell: [other.strip() for other in rest.split(" | ")] for cell, rest in found}
+
+
+def test_the_table_of_settings_has_every_setting_with_its_default():
+    table = rows(OPERATION, "SCAD_")
+    assert set(table) == {f"SCAD_{field.name.upper()}" for field in msgspec.structs.fields(Settings)}
+    for field in msgspec.structs.fields(Settings):
+        default = msgspec.json.encode(field.default).decode().strip('"')
+        shown, meaning = table[f"SCAD_{field.name.upper()}"]
+        assert shown == (f"`{default}`" if default else "(empty)"), field.name
+        assert meaning
+
+
+def test_the_table_of_topics_is_that_of_the_program():
+    table = rows(OPERATION, "scad[.-]")
+    kept = {}
+    for spec in SPECS:
+        days = int(spec.config.get("retention.ms", 0)) // DAY_MS
+        kept[spec.name] = f"{days} day{'s' * (days > 1)}" if days else "compacted"
+    assert {name: cells[1] for name, cells in table.items() if len(cells) == 2 and name in kept} == kept
+    for name in topics.ALL:
+        assert f"`{name}`" in OPERATION
+
+
+def test_every_metric_that_is_named_exists():
+    known = {
+        sample
+        for registry in (prometheus_client.REGISTRY, FeedMetrics().registry)
+        for metric in registry.collect()
+        for sample in (metric.name, f"{metric.name}_total")
+    }
+    assert metrics.READINGS._name in known
+    named = set(re.findall(r"`(scad_\w+)`", OPERATION + ARCHITECTURE))
+    assert named
+    assert named <= known
+
+
+def test_the_enrolment_that_is_shown_is_accepted():
+    (example,) = blocks(OPERATION, "json")
+    enrolment = parse_enrolment(example.encode(), "ward.json", load_published())
+    assert [team.care_team for team in enrolment.care_teams] == ["caen"]
+    (patient,) = enrolment.patients
+    assert patient.care_plan.protocols == ("heart-failure", "hypertension")
+
+
+def test_every_protocol_is_named():
+    for path in (ROOT / "streams/protocols").glob("*.toml"):
+        assert f"`{path.stem}`" in OPERATION
+
+
+def test_the_figures_are_those_of_the_program():
+    assert f"({HORIZON_MS // DAY_MS} days; {DENSE_HORIZON_MS // DAY_MS} for continuous" in ARCHITECTURE
+    assert SLACK_MS == 7 * DAY_MS  # "and a week more"
+    assert f"replaced by the others after {SESSION_MS // 1000} seconds" in OPERATION
+    assert (worker.STUCK_SECONDS, worker.DEAD_SECONDS) == (120, 600)  # 2 and 10 minutes
+    assert Settings().tick_seconds == 15  # "every 15 s"
+    assert f"--group {writer.WRITER_GROUP}" in OPERATION
+
+
+@each_page
+def test_every_command_that_is_shown_exists_with_its_options(page):
+    application = typer.main.get_command(build_app())
+    text = page.read_text()
+    lines = [line for block in blocks(text, "sh") for line in block.splitlines() if line.startswith("scad ")]
+    lines += re.findall(r"`(scad [a-z][^`]*)`", text)
+    for line in lines:
+        words = line.split("#")[0].split()[1:]
+        command = application
+        while hasattr(command, "commands"):
+            assert words, line
+            assert words[0] in command.commands, line
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+@each_page
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        name, _, anchor = target.partition("#")
+        other = (page.parent / name).resolve() if name else page
+        assert other.exists(), target
+        assert not anchor or anchor in headings(other), target
+
+
+def headings(page: Path) -> set[str]:
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+@each_page
+def test_every_path_that_is_named_exists(page):
+    made_later = {"deploy/secrets", "deploy/secrets/ca.crt", "deploy/secrets/grafana_admin_password"}
+    named = re.findall(r"`((?:deploy|scad|streams|devices|alerts|tests|docs)/[\w./-]*)`", page.read_text())
+    for path in named:
+        assert path in made_later or (ROOT / path).exists(), path
+
+
+def test_the_shell_lines_are_shell():
+    for text in (OPERATION, (ROOT / "docs/firmware.md").read_text()):
+        for block in blocks(text, "sh"):
+            done = subprocess.run(["/bin/sh", "-n"], input=block, capture_output=True, text=True)
+            assert done.returncode == 0, f"{block}\n{done.stderr}"
+
+
+def test_the_scripts_can_be_run():
+    for name in ("make-secrets.sh", "database-init.sh"):
+        path = ROOT / "deploy" / name
+        assert os.access(path, os.X_OK)
+        assert path.read_text().startswith("#!/bin/sh\n")
+
+
+def test_the_licence_is_the_one_that_the_package_names():
+    assert (ROOT / "LICENSE").read_text().startswith("EUROPEAN UNION PUBLIC LICENCE v. 1.2\n")
+    assert '"EUPL-1.2"' in (ROOT / "pyproject.toml").read_text()
