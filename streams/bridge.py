@@ -45,7 +45,10 @@ IN_FLIGHT_MAX = 500
 BATCH_MAX = 500  # messages in one round to Kafka, some 5 ms
 FORWARDED_BYTES_MAX = 1_048_576
 """A larger payload is cut here, and the intake refuses it as too large; the contract allows 256 KiB."""
-SESSION_EXPIRY_S = 7 * 86_400  # as long as Kafka keeps telemetry: a bridge that is away longer is gone
+SESSION_EXPIRY_S = 3_600
+"""How long the broker keeps messages for a bridge that is away. mosquitto deals messages out to absent
+members of a share as well, so with several bridges a dead one holds its part back for this long at most;
+devices send again what they have no receipt for, within minutes."""
 KEEPALIVE_S = 30
 RECONNECT_S = (1, 10)
 RECEIPTS_MAX = 1_000  # receipts read, and published without PUBACK, at once
@@ -135,6 +138,7 @@ class Bridge:
         self._something = asyncio.Event()
         self._connection = 0
         self._connected = False
+        self._subscribed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._busy_since: float | None = None
@@ -176,6 +180,8 @@ class Bridge:
     def why_not_ready(self) -> str:
         if not self._connected:
             return f"the MQTT broker {self._settings.mqtt} is not connected"
+        if not self._subscribed:
+            return f"the MQTT broker {self._settings.mqtt} has not granted the subscription"
         if self._busy_since is not None and monotonic() - self._busy_since > STUCK_SECONDS:
             return f"Kafka has not acknowledged anything for {monotonic() - self._busy_since:.0f} s"
         return ""
@@ -235,7 +241,7 @@ class Bridge:
 
     def _on_disconnect(self, client: mqtt.Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._connection += 1  # message ids of another connection may mean other messages
-        self._connected = False
+        self._connected = self._subscribed = False
         metrics.BRIDGE_CONNECTED.set(0)
         log.warning("bridge.mqtt_disconnected", reason=str(reason))
 
@@ -243,6 +249,9 @@ class Bridge:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
             log.error("bridge.subscription_refused", reasons=refused)
+            return
+        self._subscribed = True
+        log.info("bridge.subscribed", share=SHARE)
 
     def _on_message(self, client: mqtt.Client, _: Any, message: mqtt.MQTTMessage) -> None:
         arrived = Arrived(

@@ -38,10 +38,12 @@ class Running:
         self.log = folder / f"{name}.log"
         self._command = command
         self._environ = {**os.environ, **environ, "PYTHONPATH": str(HERE)}
+        self._log_start = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Running:
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self.process = subprocess.Popen(
                 self._command, env=self._environ, stdout=log, stderr=log, start_new_session=True
             )
@@ -63,6 +65,15 @@ class Running:
         """SIGTERM and the exit status."""
         self.send(signal.SIGTERM)
         return self.wait(seconds)
+
+    def wait_for(self, event: str, seconds: float = 30.0) -> Running:
+        """Return once the process has logged the event since the last start."""
+        deadline = time.monotonic() + seconds
+        while event.encode() not in self.log.read_bytes()[self._log_start :]:
+            assert self.running, self.tail()
+            assert time.monotonic() < deadline, f"{event} did not come in {seconds:.0f} s:\n{self.tail()}"
+            time.sleep(0.05)
+        return self
 
     @property
     def running(self) -> bool:
