@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,10 +17,11 @@ import pytest
 import yaml
 from deployed import ROOT, ComposedMosquitto, make_secrets, need_openssl
 
-from scad.services import HOST, Postgres
+from scad.services import HOST, KafkaNode, Postgres, free_port
 from scad.services.mosquitto import ACCEPTED, connack
 from scad.services.postgres import has_timescale
-from scad.settings import load_settings
+from scad.settings import Settings, load_settings
+from streams.kafka import ensure_topics
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 REFUSED = 5
@@ -182,6 +184,38 @@ def test_the_brokers_health_check_tells_a_broker_from_none(broker, secrets):
     assert subprocess.run(["/bin/sh", "-c", line], capture_output=True).returncode == 0
     broker.stop()
     assert subprocess.run(["/bin/sh", "-c", line], capture_output=True).returncode != 0
+
+
+# ── Kafka ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_kafka_starts_as_the_deployment_configures_it_and_takes_the_topics(
+    kafka, service_folder, monkeypatch
+):
+    environment = COMPOSE["services"]["kafka"]["environment"]
+    broker = free_port()
+    controller = free_port([broker])
+    text = ""
+    for variable, value in environment.items():
+        if variable.startswith("KAFKA_") and variable != "KAFKA_HEAP_OPTS":
+            # as the image's own script names them
+            text += f"{variable.removeprefix('KAFKA_').lower().replace('_', '.')}={value}\n"
+    for before, after in (
+        (
+            "PLAINTEXT://:9092,CONTROLLER://:9093",
+            f"PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
+        ),
+        ("PLAINTEXT://kafka:9092", f"PLAINTEXT://{HOST}:{broker}"),
+        ("1@kafka:9093", f"1@{HOST}:{controller}"),
+        ("/var/lib/kafka/data", str(service_folder / "kafka-data")),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    monkeypatch.setattr("scad.services.kafka.node_config", lambda *_: text)
+    with KafkaNode(service_folder / "kafka", 1, [(broker, controller)], environment["CLUSTER_ID"]) as node:
+        settings = Settings(kafka=node.address)
+        asyncio.run(ensure_topics(settings))
+        asyncio.run(ensure_topics(settings))  # finds them as they must be
 
 
 # ── the database ──────────────────────────────────────────────────────────────────────────────────────
