@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import cache
 
 import msgspec
 
@@ -112,6 +113,8 @@ _encode = msgspec.msgpack.Encoder().encode
 def observe(reading: Reading) -> Observation:
     """Reduce a reading to its observation."""
     extract = _EXTRACT.get(reading.kind)
+    if extract is None and reading.kind in DENSE_KINDS:
+        extract = _rhythm()
     return Observation(
         at_ms=reading.measured_at_ms,
         offset_min=reading.offset_min,
@@ -125,6 +128,14 @@ def observe(reading: Reading) -> Observation:
         artefact=bool(reading.marks),
         late=reading.received_late_ms > LATE_MS,
     )
+
+
+@cache
+def _rhythm() -> Callable[[Reading], tuple[float | None, ...]]:
+    """Signal processing is loaded when the first recording comes: most workers' patients have none."""
+    from streams.rolling.rhythm import extract
+
+    return extract
 
 
 def _number(reading: Reading, name: str) -> float | None:

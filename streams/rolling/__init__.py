@@ -9,7 +9,8 @@ from streams.rolling.composite import Composite
 from streams.rolling.inr import Inr, TimeInRange
 from streams.rolling.personal import Cusum, Macd, PersonalZ, PressureSession
 from streams.rolling.pressure import Pressure, WeekMean
-from streams.rolling.simple import Glucose, RestingRate, Value
+from streams.rolling.rhythm import Fibrillation, Pause, Rate
+from streams.rolling.simple import Glucose, Value
 from streams.rolling.symptoms import SymptomGrade
 from streams.rolling.technical import ClockFault, DeviceFault
 from streams.rolling.trend import GlucoseTrend
@@ -24,7 +25,9 @@ STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
     "blood-pressure-week-mean": WeekMean,
     "value": Value,
     "glucose": Glucose,
-    "resting-heart-rate": RestingRate,
+    "heart-rate": Rate,
+    "atrial-fibrillation": Fibrillation,
+    "pause": Pause,
     "composite": Composite,
     "symptom-grade": SymptomGrade,
     "cusum": Cusum,

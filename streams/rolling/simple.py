@@ -8,7 +8,6 @@ import msgspec
 
 from streams.history import Observation
 from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
-from streams.rolling.symptoms import LastAnswers, answered
 
 
 class Value:
@@ -67,24 +66,3 @@ class Glucose:
 _NO_KETONES = KetoneMemory()
 _CAPILLARY = ("capillary",)
 _CGM = ("interstitial",)
-
-
-class RestingRate:
-    """Heart rate at rest in /min, with the fact `symptoms`. A rate while active says nothing here."""
-
-    channels: ClassVar[tuple[str, ...]] = ("value",)
-    State: ClassVar[type] = LastAnswers
-
-    def __init__(self, parameters: Parameters) -> None:
-        self.kinds = frozenset({"heart-rate", "symptoms"})
-
-    def initialize(self) -> LastAnswers:
-        return LastAnswers()
-
-    def add(self, state: LastAnswers, o: Observation, moment: Moment) -> tuple[LastAnswers, Measure | None]:
-        if o.kind == "symptoms":
-            return answered(o), None
-        rate = o.x[0]
-        if o.artefact or rate is None or o.x[1]:
-            return state, None
-        return state, Measure((rate,), (ref(o, rate),), state.facts(o.at_ms))
