@@ -22,6 +22,7 @@ from devices.readings import Reading
 from devices.times import parse_instant
 from scad.services.mosquitto import ACCEPTED, LIMITS_FILE
 from streams import receipts
+from streams.bridge import SESSION_EXPIRY_S
 from streams.history import DENSE_HORIZON_MS, HORIZON_MS
 
 GUIDE = (ROOT / "docs/firmware.md").read_text()
@@ -154,6 +155,7 @@ def test_the_bounds_in_words_are_those_of_the_code():
     assert f"up to {HORIZON_MS // DAY_MS}\n  days after" in GUIDE
     assert f"({DENSE_HORIZON_MS // DAY_MS} days for continuous glucose" in GUIDE
     assert f"{receipts.MAX_RANGES} ranges and {receipts.MAX_REJECTED} refusals" in GUIDE
+    assert SESSION_EXPIRY_S == 3_600  # "for an hour"
     assert (receipts.MAX_EPOCHS, RESEND_AFTER_S, RESEND_AFTER_MAX_S) == (4, 60, 600)  # said in words
 
 
