@@ -127,6 +127,7 @@ function belowIn(list, anchored, order) {
 }
 
 function accept(answers) {
+  announce(answers);
   const anchored = anchor();
   for (const answer of answers) {
     held.delete(answer.key);
@@ -139,7 +140,6 @@ function accept(answers) {
       put(answer, anchored === null);
     }
   }
-  announce(answers);
   showHeld();
 }
 
