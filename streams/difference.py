@@ -15,22 +15,7 @@ from streams.signal import AlertSignal, StandingEpisode, State
 from streams.silence import HOUR_MS, Silence
 from streams.state import PatientState
 from streams.timeline import RuleKey
-
-KIND_NAMES = {
-    "body-weight": ("poids", "weight"),
-    "blood-pressure": ("tension artérielle", "blood pressure"),
-    "glucose": ("glycémie", "glucose"),
-    "heart-rate": ("fréquence cardiaque", "heart rate"),
-    "rr-intervals": ("rythme cardiaque", "heart rhythm"),
-    "ecg": ("électrocardiogramme", "electrocardiogram"),
-    "oxygen-saturation": ("saturation en oxygène", "oxygen saturation"),
-    "temperature": ("température", "temperature"),
-    "respiratory-rate": ("fréquence respiratoire", "respiratory rate"),
-    "inr": ("INR", "INR"),
-    "ketones": ("cétones", "ketones"),
-    "symptoms": ("questionnaire", "questionnaire"),
-    "implant-report": ("prothèse implantée", "implant"),
-}
+from streams.words import KIND_NAMES
 
 
 class Emitter:
@@ -119,7 +104,7 @@ def difference(
         gone = [e for name, e in before.items() if name not in after]
         for episode in gone:
             out.emit(episode, "cleared", reason=reason)
-        heirs = _heirs(gone, [e for e in after.values()])
+        heirs = _heirs(gone, list(after.values()))
         for name, episode in sorted(after.items(), key=lambda item: item[1].start.at_ms):
             _one(before.get(name), episode, out, late, reason, heirs.get(name, []))
 

@@ -167,6 +167,7 @@ class Engine:
                 state.duplicates += 1
                 continue
             self._note_time(state, o, out)
+            self._contradict(state, name, o, out)
             if in_order and changed == o.key and first is None:
                 self._advance(state, lane, program, o, out)
                 continue
@@ -175,6 +176,17 @@ class Engine:
             late = late or o.late
         if first is not None:
             self._rewind(state, lane, program, first, last, out, late)
+
+    def _contradict(self, state: PatientState, name: str, o: Observation, out: Emitter) -> None:
+        """One identity in two lanes (a hub that counts anew): both readings are a conflict."""
+        for other_name, other in state.lanes.items():
+            if other_name == name:
+                continue
+            first = other.history.contradicted(o.identity)
+            if first is not None:
+                state.lanes[name].history.conflicts |= {o.identity}
+                program = self._program(state.timeline, other_name)
+                self._rewind(state, other, program, first, first, out, o.late)
 
     def _advance(
         self, state: PatientState, lane: Lane, program: Program, o: Observation, out: Emitter | None
@@ -299,7 +311,7 @@ class Engine:
 
     def _set_plan(self, state: PatientState, plan: CarePlan, out: Emitter) -> None:
         """A plan replaces the one before it unless that has a higher version: it is always complete."""
-        if state.plan is not None and not _newer(plan, state.plan):
+        if state.plan is not None and not newer(plan, state.plan):
             return
         timeline = compile_plan(self.library, plan)
         before = state.timeline
@@ -365,7 +377,11 @@ class Engine:
                 before = state.last_before.get(kind)
                 times = state.times.get(kind, [])
                 known = times if before is None else [before, *times]
-                parts += overdue_stretches(kind, known, spans, state.clock_ms)
+                parts += [
+                    part
+                    for part in overdue_stretches(kind, known, spans, state.clock_ms)
+                    if before is None or part.end_ms is None or part.end_ms > before
+                ]
                 nearest = next_change_ms(known, spans, state.clock_ms)
                 if nearest is not None and (deadline is None or nearest < deadline):
                     deadline = nearest
@@ -375,6 +391,7 @@ class Engine:
                 if s.end_ms is None or s.end_ms >= cut
             ]
             old = [e for e in state.silences.get(key, []) if e.end is None or e.end.at_ms >= cut]
+            found = [_with_forgotten_start(e, old, state.last_before) for e in found]
             if found:
                 state.silences[key] = found
             else:
@@ -411,7 +428,7 @@ class Engine:
         lanes = {
             name: StoredLane(
                 lane.base.key, lane.base.version, list(lane.base.states), lane.version, lane.states,
-                lane.history.observations, lane.closed,
+                lane.history.observations, lane.closed, sorted(lane.history.conflicts),
             )
             for name, lane in state.lanes.items()
         }  # fmt: skip
@@ -455,7 +472,7 @@ class Engine:
             base = Checkpoint(
                 kept.base_key, program.read(stored.rules[name], kept.base_states), kept.base_version
             )
-            lane = state.lanes[name] = Lane(base, History(kept.observations))
+            lane = state.lanes[name] = Lane(base, History(kept.observations, kept.conflicts))
             lane.states = list(program.read(stored.rules[name], kept.states))
             lane.version, lane.closed = kept.version, kept.closed
             lane.open_rules = frozenset(s.open.key for s in lane.states if s.open is not None)
@@ -466,11 +483,29 @@ class Engine:
         return state
 
 
+def _with_forgotten_start(found: Episode, old: list[Episode], last_before: dict[str, int]) -> Episode:
+    """An episode whose beginning is no longer in the history keeps the one that was told."""
+    forgotten_ms = max(last_before.values(), default=NOTHING_BEFORE[0])
+    for was in old:
+        touches = found.end is None or was.start.at_ms <= found.end.at_ms
+        lasts = was.end is None or was.end.at_ms >= found.start.at_ms
+        if was.start.at_ms < min(found.start.at_ms, forgotten_ms) and touches and lasts:
+            return msgspec.structs.replace(
+                found,
+                start=was.start,
+                name=was.name,
+                value=was.value,
+                limit=was.limit,
+                opened_by=was.opened_by,
+            )
+    return found
+
+
 def _same(lane: Lane, known: Checkpoint) -> bool:
     return lane.version == known.version and tuple(lane.states) == known.states
 
 
-def _newer(plan: CarePlan, than: CarePlan) -> bool:
+def newer(plan: CarePlan, than: CarePlan) -> bool:
     """Plans are complete lists of versions, so the one with the higher last version is the later one."""
     return _rank(plan) > _rank(than)
 
@@ -480,4 +515,4 @@ def _rank(plan: CarePlan) -> tuple[int, bytes]:
     return newest, msgspec.json.encode(plan)
 
 
-__all__ = ["CHECKPOINT_EVERY", "RETENTION_MS", "Engine", "RuleKey"]
+__all__ = ["CHECKPOINT_EVERY", "RETENTION_MS", "Engine", "RuleKey", "newer"]

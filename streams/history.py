@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import msgspec
@@ -194,18 +194,19 @@ class History:
 
     __slots__ = ("_identities", "conflicts", "keys", "newest_seq", "observations")
 
-    def __init__(self, observations: list[Observation] | None = None) -> None:
+    def __init__(
+        self,
+        observations: list[Observation] | None = None,
+        conflicts: Iterable[tuple[str, int, int]] = (),
+    ) -> None:
         self.observations: list[Observation] = observations or []
         self.keys: list[Key] = [o.key for o in self.observations]
         self.newest_seq: dict[str, tuple[int, int]] = {}
-        self.conflicts: frozenset[tuple[str, int, int]] = frozenset()
+        self.conflicts = frozenset(conflicts)
+        """Identities that came with more than one content, here or in another lane of the patient."""
         self._identities: set[tuple[str, int, int]] | None = None  # made when a reading is out of order
-        seen: set[tuple[str, int, int]] = set()
         for observation in self.observations:
             self._note_seq(observation)
-            if observation.identity in seen:
-                self.conflicts |= {observation.identity}
-            seen.add(observation.identity)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -239,6 +240,17 @@ class History:
             self.conflicts |= {observation.identity}
             changed = min(o.key for o in self.observations if o.identity == observation.identity)
         return changed
+
+    def contradicted(self, identity: tuple[str, int, int]) -> Key | None:
+        """Another lane has a reading of this identity: the key of the first one here, if there is one, which is
+        a conflict from now on."""
+        newest = self.newest_seq.get(identity[0])
+        if newest is None or newest < identity[1:]:
+            return None
+        found = min((o.key for o in self.observations if o.identity == identity), default=None)
+        if found is not None:
+            self.conflicts |= {identity}
+        return found
 
     def _twice(self, identity: tuple[str, int, int]) -> bool:
         """Whether the identity was there before the observation that has just been inserted."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from devices.readings import Reading
 from devices.times import parse_instant
-from streams.engine import RETENTION_MS, Engine
+from streams.engine import RETENTION_MS, Engine, newer
 from streams.plans import CarePlan
 from streams.protocols import Library
 from streams.signal import AlertSignal, StandingEpisode, fold
@@ -36,7 +37,7 @@ class Replay:
     ) -> None:
         self._whole = Engine(library, protocols, retention_ms=None)
         self._bounded = Engine(library, protocols, retention_ms=RETENTION_MS)
-        self._plans = {plan.patient: plan for plan in plans}
+        self._plans = _latest(plans)
         self._until_ms = until_ms
         self._patients: dict[str, PatientState] = {}
         self._counts: dict[str, int] = {}
@@ -88,6 +89,15 @@ class Replay:
         return signals
 
 
+def _latest(plans: Sequence[CarePlan]) -> dict[str, CarePlan]:
+    """By patient, the plan with the highest version."""
+    found: dict[str, CarePlan] = {}
+    for plan in plans:
+        if plan.patient not in found or newer(plan, found[plan.patient]):
+            found[plan.patient] = plan
+    return found
+
+
 class CarePlanFileError(ValueError):
     """The file of care plans cannot be used; the message names the file and the place."""
 
@@ -109,7 +119,7 @@ def read_care_plans(path: str | Path) -> list[CarePlan]:
         except msgspec.DecodeError as error:
             raise CarePlanFileError(f"{path}: {error}") from None
     entries = document if isinstance(document, list) else [document]
-    plans = []
+    plans: list[CarePlan] = []
     for index, entry in enumerate(entries):
         found = _enrolled(entry) if isinstance(entry, dict) and "patients" in entry else [entry]
         for plan in found:
@@ -120,18 +130,17 @@ def read_care_plans(path: str | Path) -> list[CarePlan]:
     return plans
 
 
-def _enrolled(document: dict[str, object]) -> list[dict[str, object]]:
+def _enrolled(document: dict[str, Any]) -> list[Any]:
     """The care plans inside an enrolment file, each as a plan of one version."""
-    plans = []
     patients = document["patients"]
-    for entry in patients if isinstance(patients, list) else []:
-        version = entry.get("care_plan")
-        if isinstance(version, dict) and entry.get("patient"):
-            plans.append(
-                {
-                    "patient": entry["patient"],
-                    "care_team": entry.get("care_team", ""),
-                    "versions": [{"version": 1, **version}],
-                }
-            )
-    return plans
+    if not isinstance(patients, list):
+        return [patients]
+    return [_plan_of(entry) for entry in patients if not isinstance(entry, dict) or "care_plan" in entry]
+
+
+def _plan_of(entry: Any) -> Any:
+    """A patient's entry as a care plan; what is none is left as it is, for the error that names it."""
+    if not isinstance(entry, dict) or not isinstance(entry["care_plan"], dict):
+        return entry
+    version = {"version": 1, **entry["care_plan"]}
+    return {"patient": entry.get("patient"), "care_team": entry.get("care_team", ""), "versions": [version]}

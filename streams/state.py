@@ -97,6 +97,7 @@ class StoredLane(msgspec.Struct, array_like=True):
     states: list[Any]
     observations: list[Observation]
     closed: list[tuple[Key, Episode]]
+    conflicts: list[tuple[str, int, int]]
 
 
 class Stored(msgspec.Struct, array_like=True):

@@ -110,6 +110,7 @@ def check_plan(library: Library, plan: CarePlan) -> None:
             if name not in library.protocols:
                 faults.append(f"{where}protocols: {name!r} is not one of {', '.join(library.protocols)}")
         faults += _limit_faults(library, v, where)
+        faults += _number_faults(v, where)
         known = {kind for name in v.protocols if name in library.protocols
                  for kind in library.protocols[name].schedule}  # fmt: skip
         for kind in v.schedule:
@@ -118,6 +119,22 @@ def check_plan(library: Library, plan: CarePlan) -> None:
                 faults.append(f"{where}schedule: {kind!r} is not scheduled by its protocols ({allowed})")
     if faults:
         raise PlanError("\n".join(faults))
+
+
+def _number_faults(v: PlanVersion, where: str) -> list[str]:
+    faults = []
+    for kind, asked in v.schedule.items():
+        hours = [h for h in (asked.every_hours, asked.overdue_hours, asked.grave_hours) if h is not None]
+        if min(hours) <= 0 or hours != sorted(hours):
+            faults.append(
+                f"{where}schedule: {kind}: 0 < every_hours ≤ overdue_hours ≤ grave_hours must hold, "
+                f"not {', '.join(f'{h:g}' for h in hours)}"
+            )
+    if v.inr_target is not None and not 0.5 <= v.inr_target[0] < v.inr_target[1] <= 6.0:
+        faults.append(f"{where}inr_target: {list(v.inr_target)} is not a range such as [2.0, 3.0]")
+    if v.dry_weight_kg is not None and not 20.0 <= v.dry_weight_kg <= 350.0:
+        faults.append(f"{where}dry_weight_kg: {v.dry_weight_kg:g} is not from 20 to 350")
+    return faults
 
 
 def _limit_faults(library: Library, v: PlanVersion, where: str) -> list[str]:

@@ -9,8 +9,10 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from string import Formatter
 from typing import Any, get_args
 
+from devices.catalogue import KINDS
 from streams.protocols.model import (
     UPWARD,
     Comparison,
@@ -73,7 +75,11 @@ def load_published() -> Library:
 
 def load_file(path: str | Path) -> Protocol:
     """Load one protocol file. Raises ProtocolError, OSError."""
-    return parse(Path(path).read_text(encoding="utf-8"), str(path))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"{path}: not UTF-8 text: {error}") from None
+    return parse(text, str(path))
 
 
 def parse(text: str, path: str) -> Protocol:
@@ -92,11 +98,19 @@ def parse(text: str, path: str) -> Protocol:
     raw_rules = document.get("rules", {})
     rules: list[Rule] = []
     for rule_name, raw in raw_rules.items():
+        if not isinstance(raw, Mapping):
+            faults.add(rule_name, "rules", f"is {raw!r}: a rule is a table, [rules.{rule_name}]")
+            continue
         rule = _rule(name, version, rule_name, raw, schedule, faults)
         if rule is not None:
             rules.append(rule)
-    if name in LEGAL_NO_READING and "no-reading" not in raw_rules:
-        faults.add("no-reading", "rules", "is missing: the alert for missing readings cannot be switched off")
+    legal = next((r for r in rules if r.name == "no-reading"), None)
+    if name in LEGAL_NO_READING and (legal is None or legal.statistic is not None):
+        faults.add(
+            "no-reading",
+            "statistic",
+            "must be silence: the alert for missing readings cannot be switched off",
+        )
     faults.check()
     return Protocol(name, version, title, schedule, tuple(rules), path)
 
@@ -110,11 +124,18 @@ def _text(raw: Mapping[str, Any], field: str, rule: str | None, faults: _Faults)
 
 
 def _number(
-    raw: Mapping[str, Any], field: str, default: float, low: float, high: float, rule: str, faults: _Faults
+    raw: Mapping[str, Any],
+    field: str,
+    default: float,
+    low: float,
+    high: float,
+    rule: str,
+    faults: _Faults,
+    prefix: str = "",
 ) -> float:
     value = raw.get(field, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        faults.add(rule, field, f"is {value!r}: a number from {low:g} to {high:g} is allowed")
+    if not _is_number(value) or not low <= value <= high:
+        faults.add(rule, prefix + field, f"is {value!r}: a number from {low:g} to {high:g} is allowed")
         return default
     return float(value)
 
@@ -123,17 +144,30 @@ def _sentence(raw: Any, rule: str | None, field: str, faults: _Faults) -> dict[s
     found = {}
     for language in ("fr", "en"):
         text = raw.get(language) if isinstance(raw, Mapping) else None
+        where = f"{field}.{language}" if field else language
         if not isinstance(text, str) or not text.strip():
-            faults.add(rule, f"{field}.{language}" if field else language, "is missing: one plain sentence")
+            faults.add(rule, where, "is missing: one plain sentence")
             text = ""
+        try:
+            list(Formatter().parse(text))
+        except ValueError as error:
+            faults.add(rule, where, f"{text!r} cannot be filled in: {error}")
         found[language] = text
     return found
 
 
 def _schedule(raw: Any, faults: _Faults) -> dict[str, ExpectedEvery]:
     found = {}
+    if not isinstance(raw, Mapping):
+        faults.add(None, "schedule", f"is {raw!r}: a table for each kind, [schedule.body-weight]")
+        return {}
     for kind, hours in raw.items():
         where = f"schedule.{kind}"
+        if kind not in KINDS:
+            faults.add(None, where, f"{kind!r} is not a kind of reading: {', '.join(sorted(KINDS))}")
+        if not isinstance(hours, Mapping):
+            faults.add(None, where, f"is {hours!r}: a table with every_hours, overdue_hours, grave_hours")
+            continue
         every = _number(hours, "every_hours", 24.0, 0.01, 2400.0, where, faults)
         overdue = _number(hours, "overdue_hours", 2 * every, 0.01, 4800.0, where, faults)
         grave = _number(hours, "grave_hours", 1.5 * overdue, 0.01, 9600.0, where, faults)
@@ -168,7 +202,11 @@ def _rule(
         "clear_for_ms": int(_number(raw, "clear_for_minutes", 0, 0, 14 * 1440, name, faults) * 60_000),
     }
     if statistic_name == "silence":
-        kinds = tuple(raw.get("kinds", ()))
+        kinds = _words(raw, "kinds", name, faults)
+        if not kinds:
+            faults.add(name, "kinds", "is missing: the kinds whose silence is watched")
+        for unknown in sorted(parameters):
+            faults.add(name, unknown, "is not a field of a rule of the statistic 'silence'")
         for kind in kinds:
             if kind not in schedule:
                 faults.add(name, "kinds", f"{kind!r} has no [schedule.{kind}] in this file")
@@ -204,6 +242,10 @@ def _levels(raw: Any, rule: str, statistic: Statistic, faults: _Faults) -> tuple
     if not isinstance(raw, list) or not raw:
         faults.add(rule, "levels", "is missing: at least one [[rules.….levels]] with a severity and a limit")
         return ()
+    for index, entry in enumerate(raw):
+        if not isinstance(entry, Mapping):
+            faults.add(rule, f"levels[{index}]", f"is {entry!r}: a table, [[rules.{rule}.levels]]")
+            return ()
     levels = [_level(entry, index, rule, statistic, faults) for index, entry in enumerate(raw)]
     if len({level.name for level in levels}) != len(levels):
         faults.add(rule, "levels", "two levels of one severity need a `name` each")
@@ -233,7 +275,8 @@ def _level(raw: Mapping[str, Any], index: int, rule: str, statistic: Statistic, 
                     rule, f"{where}.clear", f"{clear:g} is beyond the limit {limit:g}: it could never be met"
                 )
     count = int(_number(raw, "count", 1, 1, 60, rule, faults))
-    gap, within = raw.get("max_gap_minutes"), raw.get("within_minutes")
+    if count > 2 and "within_minutes" in raw:
+        faults.add(rule, f"{where}.within_minutes", "goes with a count of 2; for more use max_gap_minutes")
     return Level(
         name=str(raw.get("name", grade)),
         severity=grade,
@@ -243,13 +286,34 @@ def _level(raw: Mapping[str, Any], index: int, rule: str, statistic: Statistic, 
         tolerance=_number(raw, "tolerance", 0.0, 0.0, 10.0, rule, faults),
         count=count,
         of=int(_number(raw, "of", count, count, 60, rule, faults)),
-        within_ms=None if within is None else int(float(within) * 60_000),
+        within_ms=_minutes(raw, "within_minutes", rule, where, faults),
         for_ms=int(_number(raw, "for_minutes", 0, 0, 60 * 24 * 28, rule, faults) * 60_000),
-        max_gap_ms=None if gap is None else int(float(gap) * 60_000),
-        when=frozenset(raw.get("when", ())),
-        unless=frozenset(raw.get("unless", ())),
+        max_gap_ms=_minutes(raw, "max_gap_minutes", rule, where, faults),
+        when=frozenset(_words(raw, "when", rule, faults, where)),
+        unless=frozenset(_words(raw, "unless", rule, faults, where)),
         sentence=_sentence(raw, rule, where, faults) if "fr" in raw or "en" in raw else None,
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _minutes(raw: Mapping[str, Any], field: str, rule: str, where: str, faults: _Faults) -> int | None:
+    """A length of time in ms, or None when the level does not say it."""
+    if field not in raw:
+        return None
+    return int(_number(raw, field, 0, 0.1, 60 * 24 * 366, rule, faults, f"{where}.") * 60_000)
+
+
+def _words(
+    raw: Mapping[str, Any], field: str, rule: str, faults: _Faults, where: str = ""
+) -> tuple[str, ...]:
+    value = raw.get(field, [])
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        faults.add(rule, f"{where}.{field}" if where else field, f"is {value!r}: a list of texts is needed")
+        return ()
+    return tuple(value)
 
 
 def _channels(
@@ -260,7 +324,9 @@ def _channels(
         if len(channels) == 1:
             return (float(raw),)
         faults.add(rule, where, f"needs a number for each of {', '.join(channels)} that counts")
-    elif isinstance(raw, Mapping) and set(raw) <= set(channels) and raw:
+    elif (
+        isinstance(raw, Mapping) and set(raw) <= set(channels) and raw and all(map(_is_number, raw.values()))
+    ):
         return tuple(float(raw[c]) if c in raw else None for c in channels)
     else:
         faults.add(rule, where, f"is {raw!r}: a number, or a table of {', '.join(channels)}")

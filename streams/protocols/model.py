@@ -9,6 +9,9 @@ from streams.rolling import Measure, Statistic
 from streams.signal import SEVERITY_RANK, AlertClass, Severity
 
 Comparison = Literal["at_least", "above", "at_most", "below"]
+FLOAT_NOISE = 1e-9
+"""61.02 kg less 60.16 kg is 0.86 kg to everybody but a processor."""
+
 UPWARD: frozenset[str] = frozenset({"at_least", "above"})
 
 
@@ -55,32 +58,38 @@ class Level:
             return None
         worst: tuple[float, float] | None = None
         excess = 0.0
-        for value, limit in zip(measure.values, self.limits, strict=True):
-            if limit is None or not self._beyond(value, limit):
+        for channel, limit in enumerate(self.limits):
+            if limit is None:
+                continue
+            value = measure.values[channel]
+            if not self._beyond(value, limit):
                 continue
             by = abs(value - limit)
             if worst is None or by > excess:
-                worst, excess = (value, limit), by
+                shown = measure.shown.get(channel) if measure.shown is not None else None
+                worst, excess = shown or (value, limit), by
         return worst
 
     def _beyond(self, value: float, limit: float) -> bool:
+        slack = max(self.tolerance, FLOAT_NOISE)
         if self.comparison == "at_least":
-            return value >= limit - self.tolerance
+            return value >= limit - slack
         if self.comparison == "above":
-            return value > limit + self.tolerance
+            return value > limit + slack
         if self.comparison == "at_most":
-            return value <= limit + self.tolerance
-        return value < limit - self.tolerance
+            return value <= limit + slack
+        return value < limit - slack
 
     def over(self, measure: Measure) -> bool:
         """Whether no channel is still on the wrong side of its clear limit."""
         if (self.when or self.unless) and not self.applies(measure.facts):
             return True
         upward = self.comparison in UPWARD
+        slack = max(self.tolerance, FLOAT_NOISE)
         for value, clear in zip(measure.values, self.clears, strict=True):
             if clear is None:
                 continue
-            if value > clear if upward else value < clear:
+            if value > clear + slack if upward else value < clear - slack:
                 return False
         return True
 

@@ -62,6 +62,9 @@ class Measure(msgspec.Struct, frozen=True, gc=False):
     refs: tuple[Ref, ...]
     facts: tuple[str, ...] = ()
     extra: dict[str, float | str] = {}
+    shown: dict[int, tuple[float, float]] | None = None
+    """By channel, the value and the limit to show in the place of those compared: an INR and its target, where
+    the distance to the target is what a level is held against."""
 
 
 class Personal(msgspec.Struct, frozen=True):

@@ -20,21 +20,26 @@ BLEEDING_AT = SYMPTOM_ITEMS.index("bleeding")
 
 
 class LastTest(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The last INR."""
+    """The last INR, and the questionnaire that reported a bleeding, until another denies it."""
 
     last: Ref | None = None
+    bleeding: Ref | None = None
 
 
 class Inr:
     """The ratio against the patient's target range. Channels: `inr`, `below` (lower limit minus value) and
-    `above` (value minus upper limit). Facts: `mechanical-valve`, and `bleeding` when a questionnaire says so
-    (then the last INR is judged again with it)."""
+    `above` (value minus upper limit), shown as the ratio against the end of the target.
+
+    Facts: `mechanical-valve`; `bleeding` from the questionnaire that reports one until another denies it, with
+    or without an INR; `tested` when there is one. Questionnaires are judged `with_questionnaire = 1` only.
+    """
 
     channels: ClassVar[tuple[str, ...]] = ("inr", "below", "above")
     State: ClassVar[type] = LastTest
 
     def __init__(self, parameters: Parameters) -> None:
-        self.kinds = frozenset({"inr", "symptoms"})
+        asked = parameters.number("with_questionnaire", 0, low=0, high=1)
+        self.kinds = frozenset({"inr", "symptoms"} if asked else {"inr"})
 
     def initialize(self) -> LastTest:
         return LastTest()
@@ -44,22 +49,33 @@ class Inr:
             return state, None
         if o.kind == "symptoms":
             bleeding = o.x[BLEEDING_AT]
-            if bleeding is None or state.last is None:
+            if bleeding is None:
                 return state, None
-            facts: tuple[str, ...] = ("bleeding",) if bleeding else ("no-bleeding",)
-            return state, self._measure(state.last, (state.last, ref(o, bleeding)), facts, moment)
+            state = LastTest(state.last, ref(o, bleeding) if bleeding else None)
+            return state, self._measure(state, ref(o, bleeding), moment)
         value = o.x[0]
         if value is None:
             return state, None
-        last = ref(o, value)
-        return LastTest(last), self._measure(last, (last,), ("test",), moment)
+        state = LastTest(ref(o, value), state.bleeding)
+        return state, self._measure(state, ref(o, value), moment)
 
-    def _measure(self, last: Ref, refs: tuple[Ref, ...], facts: tuple[str, ...], moment: Moment) -> Measure:
+    def _measure(self, state: LastTest, now: Ref, moment: Moment) -> Measure:
         low, high = moment.personal.inr_target or USUAL_TARGET
+        facts = ["tested"] if state.last is not None else []
+        if state.bleeding is not None:
+            facts.append("bleeding")
         if moment.personal.mechanical_valve:
-            facts = (*facts, "mechanical-valve")
-        inr = last.value or 0.0
-        return Measure((inr, low - inr, inr - high), refs, facts, {"inr": inr, "low": low, "high": high})
+            facts.append("mechanical-valve")
+        refs = {r.at_ms: r for r in (state.last, state.bleeding, now) if r is not None}
+        inr = (state.last.value or 0.0) if state.last is not None else 0.0
+        inside = state.last is None
+        return Measure(
+            (inr, 0.0 if inside else low - inr, 0.0 if inside else inr - high),
+            tuple(refs.values()),
+            tuple(facts),
+            {"inr": inr, "low": low, "high": high},
+            {1: (inr, low), 2: (inr, high)},
+        )
 
 
 class Tests(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -29,7 +29,7 @@ class Pressure:
 
     def add(self, state: LastAnswers, o: Observation, moment: Moment) -> tuple[LastAnswers, Measure | None]:
         if o.kind == "symptoms":
-            return answered(o), None
+            return (state if o.artefact else answered(o)), None
         systolic, diastolic = o.x[0], o.x[1]
         if o.artefact or systolic is None or diastolic is None:
             return state, None
@@ -96,6 +96,6 @@ class WeekMean:
         highest = max(counted, key=lambda c: c.systolic)
         return after, Measure(
             means,
-            (highest.ref, ref(o, systolic)) if highest.ref.seq != o.seq else (ref(o, systolic),),
+            (highest.ref, ref(o, systolic)) if highest.ref != ref(o, systolic) else (ref(o, systolic),),
             extra={"systolic": means[0], "diastolic": means[1], "n": float(n)},
         )

@@ -110,7 +110,7 @@ class Rate:
 
     def add(self, state: LastAnswers, o: Observation, moment: Moment) -> tuple[LastAnswers, Measure | None]:
         if o.kind == "symptoms":
-            return answered(o), None
+            return (state if o.artefact else answered(o)), None
         rate = o.x[0]
         if o.artefact or rate is None:
             return state, None

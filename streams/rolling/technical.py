@@ -8,6 +8,7 @@ import msgspec
 
 from streams.history import Observation
 from streams.rolling.base import Measure, Moment, Parameters, ref
+from streams.words import KIND_NAMES
 
 
 class Faults(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -47,7 +48,9 @@ class DeviceFault:
             return state, None
         else:
             grade, said = 0.0, "sound"
-        return state, Measure((grade,), (ref(o, o.x[0] if o.x else None),), (said,), {"n": float(after)})
+        french, english = KIND_NAMES.get(o.kind, (o.kind, o.kind))
+        extra: dict[str, float | str] = {"what_fr": french, "what_en": english}
+        return state, Measure((grade,), (ref(o, o.x[0] if o.x else None),), (said,), extra)
 
 
 _SOUND = Faults()

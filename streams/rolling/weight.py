@@ -44,18 +44,22 @@ class Gain:
         weight = o.x[0]
         if o.artefact or weight is None:
             return state, None
+        # Clocks of two devices, or a new zone, may put a later instant on an earlier day, by one at most: a
+        # candidate is kept a day longer than the window, and the lowest is looked for among all of the window.
         first_day = moment.day - self.window_days
-        kept = [w for w in state.candidates if w.day >= first_day]
+        kept = [w for w in state.candidates if w.day >= first_day - 1]
+        window = [w for w in kept if w.day >= first_day]
         measure = None
-        if kept:
-            lowest = kept[0].ref
+        if window:
+            lowest = min(window, key=lambda w: self.sign * (w.ref.value or 0.0)).ref
             if lowest.value is not None:
                 change = self.sign * (weight - lowest.value)
                 measure = Measure(
                     (change,), (lowest, ref(o, weight)), extra={"weight": weight, "from": lowest.value}
                 )
-        while kept and self.sign * (kept[-1].ref.value or 0.0) >= self.sign * weight:
-            kept.pop()
+        kept = [
+            w for w in kept if w.day > moment.day or self.sign * (w.ref.value or 0.0) < self.sign * weight
+        ]
         kept.append(_Weighing(moment.day, ref(o, weight)))
         return Extreme(tuple(kept)), measure
 

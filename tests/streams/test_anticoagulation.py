@@ -67,8 +67,8 @@ def test_bleeding_is_an_emergency_whatever_the_ratio() -> None:
     patient = Patient(AC).at("2026-03-02 08:00").inr(2.5).quiet()
     patient.at("2026-03-03 08:00").answers(bleeding=True).raised("inr-critical", "high")
     assert patient.sentences("inr-critical") == (
-        "Saignement signalé, dernier INR 2,5 : appeler le 15 ou le 112.",
-        "Bleeding reported, last INR 2.5: call 15 or 112.",
+        "Saignement signalé sous anticoagulant : appeler le 15 ou le 112.",
+        "Bleeding reported under anticoagulation: call 15 or 112.",
     )
     patient.at("2026-03-04 08:00").answers(bleeding=False).cleared("inr-critical")
 

@@ -193,6 +193,7 @@ def test_a_contradiction_is_told_whatever_kind_the_protocol_watches(protocol: st
         "symptoms": {"cough": 1},
         "glucose": {"glucose": 100.0},
         "rr-intervals": {"rr": [800.0]},
+        "ecg": {"fs": 250.0, "samples": [0.0, 0.1, 0.9, 0.1] * 100},
     }
     watched = {k for r in LIBRARY.protocols[protocol].rules if r.cls == "clinical" for k in r.kinds}
     unsaid = []
