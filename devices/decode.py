@@ -272,8 +272,8 @@ def _refuse_ahead(name: str, instant_ms: int, received_at_ms: int) -> None:
     minutes = (instant_ms - received_at_ms) // 60_000
     refuse(
         Reason.CLOCK_AHEAD,
-        f"{name}: {minutes} minutes after {format_instant(received_at_ms)}, when it was received; at most"
-        f" {MAX_AHEAD_MS // 60_000} minutes ahead are allowed: set the device's clock",
+        f"{name}: {format_instant(instant_ms)} is {minutes} minutes after {format_instant(received_at_ms)}, when"
+        f" it was received; at most {MAX_AHEAD_MS // 60_000} minutes ahead are allowed: set the device's clock",
     )
 
 
