@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -148,8 +147,3 @@ class Listener:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def summed(rows: Sequence[tuple[Any, ...]]) -> dict[str, int]:
-    """Rows of (name, count) as a dictionary."""
-    return {str(name): int(count) for name, count in rows}

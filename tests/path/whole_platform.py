@@ -65,6 +65,7 @@ class Platform:
         self._programs: dict[str, Program] = {}
         self._conn = self._open.enter_context(psycopg.connect(self.dsn, autocommit=True))
         self.scad("schema", "apply")
+        self.enrol()  # the care team
 
     # ── processes ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -236,7 +237,12 @@ def patient(
 ) -> dict[str, Any]:
     """A made-up patient for an enrolment file; `plan` are further fields of the care plan."""
     version = {"version": 1, "from": format_instant(from_ms), "protocols": list(protocols), **plan}
-    identity = {"family_name": "ESSAI", "given_names": "Camille", "birth_date": "1948-03-01", "sex": "unknown"}
+    identity = {
+        "family_name": "ESSAI",
+        "given_names": "Camille",
+        "birth_date": "1948-03-01",
+        "sex": "unknown",
+    }
     return {
         "patient": name,
         "care_team": TEAM,
