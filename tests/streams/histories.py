@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -17,24 +18,24 @@ PATIENT = "p-0001"
 ZONE_OFFSETS = (60, 120, 0)
 
 
-def weight_values() -> st.SearchStrategy[dict[str, object]]:
+def weight_values() -> st.SearchStrategy[dict[str, Any]]:
     return st.integers(0, 60).map(lambda g: {"weight": round(79.0 + g * 0.1, 2)})
 
 
-def pressure_values() -> st.SearchStrategy[dict[str, object]]:
+def pressure_values() -> st.SearchStrategy[dict[str, Any]]:
     return st.tuples(
         st.sampled_from([72, 85, 88, 92, 120, 134, 136, 150, 165, 172, 178, 182, 190]),
         st.sampled_from([60, 70, 84, 86, 100, 108, 112]),
     ).map(lambda p: {"systolic": float(p[0]), "diastolic": float(min(p[1], p[0] - 10))})
 
 
-def glucose_values() -> st.SearchStrategy[dict[str, object]]:
+def glucose_values() -> st.SearchStrategy[dict[str, Any]]:
     return st.sampled_from([40, 52, 53, 55, 65, 69, 75, 82, 120, 200, 235, 251, 260, 301, 320]).map(
         lambda g: {"glucose": float(g)}
     )
 
 
-def symptom_values() -> st.SearchStrategy[dict[str, object]]:
+def symptom_values() -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
         {},
         optional={
@@ -110,11 +111,15 @@ def readings_of(draw: st.DrawFn, protocol: str, days: int = SPAN_DAYS) -> tuple[
     seqs = dict.fromkeys(kinds, 0)
     for _ in range(count):
         kind = draw(st.sampled_from(kinds))
-        at += draw(st.sampled_from([0, 60_000, 300_000, 600_000, HOUR_MS, 12 * HOUR_MS, DAY_MS, DAY_MS, 4 * DAY_MS]))
+        at += draw(
+            st.sampled_from([0, 60_000, 300_000, 600_000, HOUR_MS, 12 * HOUR_MS, DAY_MS, DAY_MS, 4 * DAY_MS])
+        )
         if at > START_MS + days * DAY_MS:
             break
         seqs[kind] += 1
-        reused = draw(st.integers(0, 19)) == 0  # a device that forgot its count: another content, same identity
+        reused = (
+            draw(st.integers(0, 19)) == 0
+        )  # a device that forgot its count: another content, same identity
         flags = draw(st.sampled_from([()] * 12 + [("device-fault",), ("clock-unset",), ("irregular-pulse",)]))
         found.append(
             Reading(
@@ -205,6 +210,8 @@ def told(draw: st.DrawFn, protocol: str) -> Told:
     if plan is not None:
         arrivals.insert(draw(st.integers(0, len(arrivals))), Arrival(plan=plan))
     ticks = [a.tick_ms for a in arrivals if a.tick_ms is not None]
-    until_ms = max([r.received_at_ms for r in readings] + ticks + [START_MS]) + draw(st.integers(0, 6)) * DAY_MS
+    until_ms = (
+        max([r.received_at_ms for r in readings] + ticks + [START_MS]) + draw(st.integers(0, 6)) * DAY_MS
+    )
     arrivals.append(Arrival(tick_ms=until_ms))
     return Told(readings, plan, tuple(arrivals), until_ms)
