@@ -75,8 +75,8 @@ def acknowledged_in_full(row: AlertRow) -> bool:
 def settled_state(row: AlertRow) -> str:
     """The life-cycle state that follows from the row's columns.
 
-    A high alert whose condition is over stays open until somebody has acknowledged it (it latches), unless it
-    was past when it became known. A rise in severity beyond what was acknowledged opens an alert again.
+    A high clinical alert whose condition is over stays open until somebody has acknowledged it (it latches),
+    unless it was past when it became known; a technical one does not latch (reference 7). A rise in severity beyond what was acknowledged opens an alert again.
     """
     if row.superseded_by is not None:
         return "superseded"
@@ -87,7 +87,8 @@ def settled_state(row: AlertRow) -> str:
         return "acknowledged" if acknowledged else "open"
     assert row.cleared_at is not None  # noqa: S101 - the table's own check
     past = row.cleared_at <= row.raised_stored_at - PAST_MS
-    latched = row.peak_severity == "high" and not acknowledged and not past
+    high = row.cls == "clinical" and row.peak_severity == "high"
+    latched = high and not acknowledged and not past
     return "open" if latched else "cleared"
 
 
