@@ -7,6 +7,7 @@ library's thread that does not stop is left behind.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -21,6 +22,9 @@ from scad.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
 
+CALM_SECONDS = 10.0
+CALM_KINDS_MAX = 1_000  # message templates remembered; libraries have some hundreds
+
 
 def settings_or_exit(process: str) -> Settings:
     """The settings, with the logs set up. Exits with status 2 and the list of what is wrong."""
@@ -34,21 +38,54 @@ def settings_or_exit(process: str) -> Settings:
 
 
 def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]]) -> NoReturn:
-    """Run `main(stop)`; SIGTERM and SIGINT set `stop`."""
+    """Run `main(stop)`; SIGTERM and SIGINT set `stop`, a second one ends the process where it is."""
 
-    async def supervised() -> int:
+    async def supervised() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def asked() -> None:
+            if stop.is_set():
+                os._exit(1)
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, asked)
+        status = 0
         try:
             await main(stop)
         except Exception:
             log.exception("process.failed")
-            return 1
-        return 0
+            status = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # tasks and threads of libraries may still wait for a broker that is away
 
-    status = asyncio.run(supervised())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # a thread of a library may still wait for a broker that is away
+    _calm_libraries()
+    asyncio.run(supervised())
+    raise AssertionError("supervised() ends the process")
+
+
+class Calm(logging.Filter):
+    """Lets the same kind of message through once in a while: a Kafka client whose broker is away complains
+    some forty times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = (record.name, str(record.msg))
+        before = self._last.get(kind)
+        if before is not None and record.created - before < CALM_SECONDS:
+            return False
+        if len(self._last) >= CALM_KINDS_MAX:
+            self._last.clear()
+        self._last[kind] = record.created
+        return True
+
+
+def _calm_libraries() -> None:
+    calm = Calm()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(calm)

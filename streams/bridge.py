@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import paho.mqtt.client as mqtt
@@ -37,6 +37,8 @@ from streams.kafka import RETRY_SECONDS, Record, ensure_topics, make_consumer, m
 from streams.topics import mqtt_topic
 
 log = structlog.get_logger()
+
+Result = TypeVar("Result")
 
 SHARE = "scad"
 RECEIPTS_GROUP = "scad-receipts"
@@ -146,20 +148,10 @@ class Bridge:
 
     async def run(self, stop: asyncio.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        await _unless(stop, ensure_topics(self._settings))
-        if stop.is_set():
+        connected = await _unless(stop, self._connect())
+        if connected is None:
             return
-        name = f"scad-bridge-{self._settings.worker_id}"
-        producer = await make_producer(self._settings, name, exact_ends=False)
-        consumer = make_consumer(
-            self._settings,
-            topics.RECEIPTS,
-            client_id=name,
-            group_id=RECEIPTS_GROUP,
-            group_instance_id=self._settings.worker_id,
-            max_poll_records=RECEIPTS_MAX,
-        )
-        await started(consumer, self._settings)
+        producer, consumer = connected
         self._client.connect_async(*_address(self._settings.mqtt), keepalive=KEEPALIVE_S, **self._session())
         self._client.loop_start()
         metrics.BRIDGE_IN_FLIGHT.set_function(lambda: len(self._arrived))
@@ -176,6 +168,20 @@ class Bridge:
                         task.result()
         finally:
             await self._end([*tasks, waiting], producer, consumer)
+
+    async def _connect(self) -> tuple[AIOKafkaProducer, AIOKafkaConsumer]:
+        await ensure_topics(self._settings)
+        name = f"scad-bridge-{self._settings.worker_id}"
+        producer = await make_producer(self._settings, name, exact_ends=False)
+        consumer = make_consumer(
+            self._settings,
+            topics.RECEIPTS,
+            client_id=name,
+            group_id=RECEIPTS_GROUP,
+            group_instance_id=self._settings.worker_id,
+            max_poll_records=RECEIPTS_MAX,
+        )
+        return producer, await started(consumer, self._settings)
 
     def why_not_ready(self) -> str:
         if not self._connected:
@@ -354,12 +360,13 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _unless(stop: asyncio.Event, work: Any) -> None:
-    """Run `work` unless or until `stop` is set."""
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """The result of `work`; None when `stop` is set before it is there."""
     doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (doing, stopping):
-        task.cancel()
-    await asyncio.gather(stopping, return_exceptions=True)
-    if doing.done() and not doing.cancelled():
-        doing.result()
+    ends: set[asyncio.Future[Any]] = {doing, stopping}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if doing.done():
+        return doing.result()
+    doing.cancel()
+    return None

@@ -113,6 +113,11 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
         coordinator._do_heartbeat = noted_beat
 
+    @property
+    def is_member(self) -> bool:
+        """False from the moment at which the group disowns us until it has taken us in again."""
+        return bool(self._ensure_consumer()._coordinator.generation != driver.DEFAULT_GENERATION_ID)
+
     async def seek_committed(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Seek to the committed offsets, or to the beginning where there are none; returns the positions."""
         consumer = self._ensure_consumer()
@@ -136,6 +141,10 @@ class BatchConsumer(driver.Consumer):
     _thread: BatchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._own_state()
+        super().__init__(*args, **kwargs)
+
+    def _own_state(self) -> None:
         self._round = 0
         self._draining = True  # until positions are known
         self._expected: dict[TP, int] = {}
@@ -149,7 +158,6 @@ class BatchConsumer(driver.Consumer):
         self._idle = asyncio.Event()
         self._idle.set()
         self.positioned = asyncio.Event()
-        super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> Any:
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
@@ -192,7 +200,7 @@ class BatchConsumer(driver.Consumer):
         while self.holds(grant):
             if monotonic() - self._thread.heartbeat_at < proven_for:
                 return
-            if self._draining:
+            if not self._thread.is_member:
                 break
             await asyncio.sleep(CROWDED_POLL_SECONDS)
         raise FencedError(f"partition {grant.partition} was given up in round {self._round}")

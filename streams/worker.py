@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -22,8 +21,11 @@ from streams.views import CompactedView
 
 log = structlog.get_logger()
 
-STOP_SECONDS = 8.0
-"""Each of draining, committing and Faust's own stopping gets no longer; a supervisor waits 10 s or more."""
+STOP_SECONDS = 4.0
+"""For the batch in hand and its commit when we are asked to stop; what is not done then is done again."""
+CLOSE_SECONDS = 2.0
+"""For Faust, and for connections, to close. All together stay under the 10 s that supervisors commonly grant,
+even while no broker answers."""
 STUCK_SECONDS = 120.0
 """A record that waits this long for its commit: /health/ready says so (a broker is away, or we are stuck)."""
 DEAD_SECONDS = 600.0  # and then /health/live: restart me
@@ -71,13 +73,15 @@ class Worker:
             if not stop.is_set():
                 await self._raise_failure(running)
             stop.set()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(3 * STOP_SECONDS):
-                    await running
+            if self._app is None:  # still waiting for a broker: there is nothing to finish
+                running.cancel()
+            await asyncio.wait({running}, timeout=STOP_SECONDS + 2 * CLOSE_SECONDS)
+            if running.done() and not running.cancelled():
+                running.result()
         finally:
             for task in (running, stopping):
                 task.cancel()
-            await asyncio.gather(running, stopping, return_exceptions=True)
+            await asyncio.wait({running, stopping}, timeout=CLOSE_SECONDS)
             await server.stop()
 
     async def _raise_failure(self, running: asyncio.Task[None]) -> None:
@@ -147,11 +151,12 @@ class Worker:
         finally:
             for task in companions:
                 task.cancel()
-            await asyncio.gather(*companions, return_exceptions=True)
-            await asyncio.gather(assignments.stop(), plans.stop())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await asyncio.gather(producer.stop(), changelogs.stop())
+            await _within(
+                CLOSE_SECONDS,
+                *companions,
+                *(view.stop() for view in (assignments, plans)),
+                *(each.stop() for each in (producer, changelogs)),
+            )
 
     async def _run_app(self, app: BatchApp, stop: asyncio.Event) -> None:
         """Start Faust, wait, and stop it with nothing in hand."""
@@ -170,11 +175,9 @@ class Worker:
             for task in (starting, crashed, stopping):
                 task.cancel()
             await asyncio.gather(starting, crashed, stopping, return_exceptions=True)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    if self._consumer is not None:
-                        await self._consumer.drain()
-                    await app.stop()
+            if self._consumer is not None:
+                await _within(STOP_SECONDS, self._consumer.drain())
+            await _within(CLOSE_SECONDS, app.stop())
             log.info("worker.stopped", worker=self._settings.worker_id)
 
     async def _accompany(self, companion: Companion, stop: asyncio.Event) -> None:
@@ -186,3 +189,11 @@ class Worker:
             return
         if not stop.is_set():
             self.failed(RuntimeError("the writer ended by itself"))
+
+
+async def _within(seconds: float, *work: Awaitable[Any]) -> None:
+    """Wait for all of it, but not longer; what it raises is not of interest any more."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()

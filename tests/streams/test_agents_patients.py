@@ -1,0 +1,226 @@
+"""The order in which results become durable, tried with a crash at every step; no broker, no Faust."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devices.readings import Reading
+from streams import topics
+from streams.patients import Patients, Work
+from streams.plans import CarePlan, PlanVersion
+from streams.record import Head, dump_record, load_head
+from streams.transport import FencedError, Grant
+
+sys.path.append(str(Path(__file__).parent.parent / "path"))
+from stand_in import SIGNAL_EVERY, StandInEngine
+
+CHANGELOG = "changelog"
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class World:
+    """What outlives a crash: the log, and how many more records it takes before the next one."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, str, bytes]] = []
+        self.records_left: int | None = None
+        self.fenced = False
+
+    def append(self, topic: str, key: str, value: bytes) -> None:
+        if self.records_left is not None:
+            if self.records_left == 0:
+                self.records_left = None
+                raise Crash
+            self.records_left -= 1
+        self.log.append((topic, key, value))
+
+
+class Producer:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def send(self, topic: str, value: bytes, key: bytes, **_: Any) -> asyncio.Future[Any]:
+        self._world.append(topic, key.decode(), value)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(SimpleNamespace(offset=len(self._world.log)))
+        return future
+
+
+class Table:
+    """The part of TokenTable that is asked for, on the world's log."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._data = {key: value for topic, key, value in world.log if topic == CHANGELOG}
+        self.consumer = SimpleNamespace(confirm=self._confirm)
+
+    async def _confirm(self, grant: Grant) -> None:
+        if self._world.fenced:
+            raise FencedError("another worker's")
+
+    def get_value(self, name: str) -> bytes | None:
+        return self._data.get(name)
+
+    def values_of(self, partition: int) -> list[tuple[str, bytes]]:
+        return list(self._data.items())
+
+    async def write(self, grant: Grant, values: dict[str, bytes]) -> None:
+        for name, value in values.items():
+            self._world.append(CHANGELOG, name, value)
+        self._data.update(values)
+
+
+def patients(world: World) -> Patients:
+    table: Any = Table(world)
+    producer: Any = Producer(world)
+    return Patients(StandInEngine(), table, producer)
+
+
+def item(patient: str, offset: int, **values: Any) -> tuple[Reading, Any]:
+    reading = Reading(
+        device=f"d-{patient}",
+        seq=offset,
+        kind="symptoms" if values else "body-weight",
+        measured_at_ms=offset,
+        values=values or {"weight": 70.0},
+        patient=patient,
+    )
+    return reading, SimpleNamespace(topic=topics.READINGS, partition=0, offset=offset, value=b"raw")
+
+
+def batch(names: list[str], start: int) -> dict[str, Work]:
+    work: dict[str, Work] = {}
+    for offset, patient in enumerate(names, start):
+        work.setdefault(patient, Work(readings_next=start + len(names))).readings.append(
+            item(patient, offset)
+        )
+    return work
+
+
+def states(world: World) -> dict[str, Any]:
+    engine = StandInEngine()
+    found = {}
+    for topic, key, value in world.log:
+        if topic == CHANGELOG:
+            found[key] = engine.load(key, value[5 + int.from_bytes(value[1:5], "big") :])
+    return found
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=25), min_size=1, max_size=8),
+    st.lists(st.integers(0, 12), max_size=12),
+)
+def test_whatever_step_the_process_dies_at_every_reading_counts_once_and_no_signal_is_missing(
+    batches: list[list[str]], crashes: list[int]
+) -> None:
+    world, round_, at = World(), 1, 0
+
+    async def run() -> None:
+        nonlocal at, round_
+        holder = patients(world)
+        while at < len(batches):
+            world.records_left = crashes.pop() if crashes else None
+            start = sum(map(len, batches[:at]))
+            try:
+                await holder.change(Grant(0, round_), batch(batches[at], start))
+            except Crash:
+                holder, round_ = patients(world), round_ + 1
+                continue
+            at += 1  # the offsets are committed
+        world.records_left = None
+        await patients(world).tick(Grant(0, round_ + 1), 0)  # whoever takes over empties the outboxes
+
+    asyncio.run(run())
+    names = [name for part in batches for name in part]
+    expected = {name: names.count(name) for name in set(names)}
+    assert {name: len(state.seen) for name, state in states(world).items()} == expected
+    assert {count for state in states(world).values() for count in state.seen.values()} == {1}
+    signals: dict[str, dict[int, bytes]] = {}
+    for topic, key, value in world.log:
+        if topic == topics.ALERTS:
+            n = msgspec.json.decode(value)["n"]
+            assert signals.setdefault(key, {}).setdefault(n, value) == value
+    for name, count in expected.items():
+        assert sorted(signals.get(name, {})) == list(range(1, count // SIGNAL_EVERY + 1))
+
+
+def test_the_state_with_its_outbox_stands_before_the_signals_do() -> None:
+    world = World()
+    asyncio.run(patients(world).change(Grant(0, 1), batch(["a"] * 10, 0)))
+    assert [topic for topic, _, _ in world.log] == [CHANGELOG, topics.ALERTS]
+    assert load_head(world.log[0][2]).outbox == [world.log[1][2]]
+
+
+def test_signals_are_not_sent_when_the_partition_may_be_anothers() -> None:
+    async def main() -> None:
+        world = World()
+        holder = patients(world)
+        world.fenced = True
+        with pytest.raises(FencedError):
+            await holder.change(Grant(0, 1), batch(["a"] * 10, 0))
+        assert [topic for topic, _, _ in world.log] == [CHANGELOG]
+        world.fenced = False
+        await holder.change(Grant(0, 2), batch(["a"] * 10, 0))  # the same batch again, in the next round
+        assert [topic for topic, _, _ in world.log] == [CHANGELOG, topics.ALERTS]
+
+    asyncio.run(main())
+
+
+def test_one_bad_reading_is_put_aside_and_the_others_of_its_patient_count() -> None:
+    async def main() -> None:
+        world = World()
+        work = batch(["a"] * 12, 0)
+        work["a"].readings[3] = item("a", 3, fatigue=3)
+        (bad,) = await patients(world).change(Grant(0, 1), work)
+        assert bad.error.startswith("ZeroDivisionError")
+        assert bad.refusal(0).detail.startswith("scad.readings[0]@3: ")
+        state = states(world)["a"]
+        assert len(state.seen) == 11
+        assert (state.n, set(state.seen.values())) == (1, {1})
+        assert load_head(world.log[0][2]).readings_next == 12
+
+    asyncio.run(main())
+
+
+def test_only_what_is_due_is_ticked_and_the_earliest_first() -> None:
+    async def main() -> None:
+        world = World()
+        engine = StandInEngine()
+        for number in range(450):
+            state = engine.new_state(f"p-{number}")
+            state.deadline_ms = number
+            world.append(CHANGELOG, f"p-{number}", dump_record(Head(deadline_ms=number), engine.dump(state)))
+        holder = patients(world)
+        ticked = [await holder.tick(Grant(0, 1), 420) for _ in range(4)]
+        assert ticked == [200, 200, 21, 0]
+        order = [key for topic, key, _ in world.log if topic == topics.ALERTS]
+        assert order == [f"p-{number}" for number in range(421)]
+
+    asyncio.run(main())
+
+
+def test_a_plan_moves_the_deadline() -> None:
+    async def main() -> None:
+        world = World()
+        holder = patients(world)
+        for offset, from_ in enumerate(("1970-01-01T00:00:05Z", "1970-01-01T00:00:09Z")):
+            plan = CarePlan(patient="a", versions=(PlanVersion(version=offset, from_=from_, protocols=()),))
+            record: Any = SimpleNamespace(topic=topics.CARE_PLANS, partition=0, offset=offset)
+            await holder.change(Grant(0, 1), {"a": Work(plans=[(plan, record)], plans_next=offset + 1)})
+        assert await holder.tick(Grant(0, 1), 8_000) == 0
+        assert await holder.tick(Grant(0, 1), 9_000) == 1
+
+    asyncio.run(main())

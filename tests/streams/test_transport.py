@@ -1,0 +1,235 @@
+"""Delivery and acknowledgement of batches, without a broker (tests/path has the real one)."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.transport import TP, Batch, BatchConsumer, FencedError, OrderError, note_changelog
+
+TELEMETRY = TP("scad.telemetry", 1)
+
+
+class Bare(BatchConsumer):
+    """The consumer's own state without Faust around it: what is delivered is kept in `delivered`."""
+
+    def __init__(self) -> None:
+        self._own_state()
+        self.delivered: list[Batch] = []
+        self.sought: list[dict[TP, int]] = []
+        self.app: Any = SimpleNamespace(
+            tables=SimpleNamespace(changelog_topics=set()),
+            consumer_generation_id=1,
+            conf=SimpleNamespace(broker_session_timeout=6.0, broker_rebalance_timeout=0.2),
+        )
+        self._thread: Any = SimpleNamespace(
+            call_thread=self._call, seek_to="seek", heartbeat_at=1e12, is_member=True
+        )
+        self.suspend_flow = asyncio.Event()
+        self.commits: list[dict[TP, int]] = []
+        self._unacked_messages = set()
+
+    async def _call(self, what: str, positions: dict[TP, int]) -> None:
+        self.sought.append(positions)
+
+    async def wait_first(self, *awaitables: Any, **_: Any) -> Any:
+        for awaitable in awaitables:
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()
+
+    async def callback(self, message: Any) -> None:
+        """Stands for the conductor."""
+
+    def _message(self, batch: Batch) -> Any:
+        self.delivered.append(batch)
+        return None
+
+    async def _commit(self, offsets: Any) -> bool:
+        self.commits.append(dict(offsets))
+        return True
+
+    async def maybe_wait_for_commit_to_finish(self) -> bool:
+        return False
+
+    async def commit(self, *_: Any, **__: Any) -> bool:
+        return await self.force_commit()
+
+    def at(self, offset: int) -> Bare:
+        """As after perform_seek."""
+        self._expected[TELEMETRY] = self._done[TELEMETRY] = self._committed[TELEMETRY] = offset
+        self._draining = False
+        self._round += 1
+        return self
+
+
+class Acked:
+    acked = False
+
+
+def records(*offsets: int) -> Any:
+    return [SimpleNamespace(offset=offset, timestamp=0, timestamp_type=0) for offset in offsets]
+
+
+def test_nothing_is_delivered_before_the_position_is_known() -> None:
+    async def main() -> None:
+        consumer = Bare()
+        await consumer._deliver(TELEMETRY, records(0, 1, 2))
+        assert consumer.delivered == []
+
+    asyncio.run(main())
+
+
+def test_what_was_delivered_already_is_cut_off() -> None:
+    async def main() -> None:
+        consumer = Bare().at(5)
+        await consumer._deliver(TELEMETRY, records(3, 4))
+        await consumer._deliver(TELEMETRY, records(3, 4, 5, 6))
+        assert [(batch.start, batch.next) for batch in consumer.delivered] == [(5, 7)]
+        assert [record.offset for record in consumer.delivered[0].records] == [5, 6]
+
+    asyncio.run(main())
+
+
+def test_a_gap_is_fetched_again_and_believed_when_it_is_still_there() -> None:
+    async def main() -> None:
+        consumer = Bare().at(5)
+        await consumer._deliver(TELEMETRY, records(9, 10))
+        assert (consumer.delivered, consumer.sought) == ([], [{TELEMETRY: 5}])
+        await consumer._deliver(TELEMETRY, records(9, 10))
+        assert [(batch.start, batch.next) for batch in consumer.delivered] == [(5, 11)]
+
+    asyncio.run(main())
+
+
+def test_a_batch_is_committed_only_after_it_was_called_done() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        await consumer._deliver(TELEMETRY, records(0, 1))
+        consumer.ack(Acked())
+        assert not await consumer.force_commit()
+        consumer.done(consumer.delivered[0])
+        assert await consumer.force_commit()
+        assert consumer.commits == [{TELEMETRY: 2}]
+        assert not await consumer.force_commit()
+
+    asyncio.run(main())
+
+
+def test_a_batch_cannot_be_done_before_the_one_that_precedes_it() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        await consumer._deliver(TELEMETRY, records(0, 1))
+        await consumer._deliver(TELEMETRY, records(2, 3))
+        with pytest.raises(OrderError, match="2 is done while 0 is not"):
+            consumer.done(consumer.delivered[1])
+
+    asyncio.run(main())
+
+
+def test_a_batch_of_a_past_round_changes_nothing() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        await consumer._deliver(TELEMETRY, records(0, 1))
+        old = consumer.delivered[0]
+        grant = consumer.begin(1, old, old.round)
+        assert grant is not None
+        consumer.at(0)
+        consumer.done(old)
+        assert not await consumer.force_commit()
+        assert consumer.begin(1, old, old.round) is None
+        with pytest.raises(FencedError):
+            await consumer.confirm(grant)
+
+    asyncio.run(main())
+
+
+def test_membership_is_proven_by_a_heartbeat_of_late() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        grant = consumer.begin(1, "work")
+        assert grant is not None
+        await consumer.confirm(grant)
+        consumer._thread.heartbeat_at = -1e12
+        waiting = asyncio.create_task(consumer.confirm(grant))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        consumer._thread.is_member = False
+        with pytest.raises(FencedError):
+            await waiting
+
+    asyncio.run(main())
+
+
+def test_giving_partitions_up_waits_for_the_work_in_hand_and_commits_it() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        await consumer._deliver(TELEMETRY, records(0, 1))
+        batch = consumer.delivered[0]
+        assert consumer.begin(1, batch, batch.round) is not None
+        draining = asyncio.create_task(consumer.drain())
+        await asyncio.sleep(0)
+        assert consumer.begin(1, "more") is None
+        consumer.done(batch)
+        consumer.end(batch)
+        await draining
+        assert consumer.commits == [{TELEMETRY: 2}]
+
+    asyncio.run(main())
+
+
+def test_giving_partitions_up_does_not_wait_for_ever() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        assert consumer.begin(1, "hangs") is not None
+        await consumer.drain()
+        assert consumer.commits == []
+
+    asyncio.run(main())
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=40))
+def test_whatever_arrives_each_offset_is_delivered_once_and_in_order(fetches: list[tuple[int, int]]) -> None:
+    """A partition without gaps, fetched from anywhere; after a doubt the next fetch comes from where it was sought."""
+
+    async def main() -> None:
+        consumer = Bare().at(0)
+        for first, count in fetches:
+            await consumer._deliver(TELEMETRY, records(*range(first, first + count)))
+            while consumer.sought:
+                start = consumer.sought.pop()[TELEMETRY]
+                await consumer._deliver(TELEMETRY, records(*range(start, start + count)))
+        offsets = [record.offset for batch in consumer.delivered for record in batch.records]
+        assert offsets == list(range(len(offsets)))
+        for batch in consumer.delivered:
+            consumer.done(batch)
+
+    asyncio.run(main())
+
+
+def recovery(known: int | None) -> Any:
+    return SimpleNamespace(
+        tables=SimpleNamespace(recovery=SimpleNamespace(active_offsets={TELEMETRY: known}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "written", "then"),
+    [(4, [5, 6], 6), (4, [6, 5], 6), (4, [6, 7], 4), (4, [5, 8], 5), (None, [0], None)],
+)
+def test_only_an_unbroken_continuation_spares_recovery_from_reading_again(
+    known: int | None, written: list[int], then: int | None
+) -> None:
+    app = recovery(known)
+    note_changelog(app, TELEMETRY, written)
+    assert app.tables.recovery.active_offsets[TELEMETRY] == then
+
+
+def test_a_partition_that_is_not_in_recovery_is_left_alone() -> None:
+    app = recovery(3)
+    note_changelog(app, TP("other", 0), [4])
+    assert app.tables.recovery.active_offsets == {TELEMETRY: 3}
