@@ -58,15 +58,15 @@ def renamed(lines: list[dict[str, Any]], patient: str, device: str) -> list[dict
 
 
 def weight(index: int, rng: random.Random, share: float) -> dict[str, Any]:
-    """Two days of rising weight for every third patient, somewhere in the middle."""
+    """Now and then a patient holds 2.8 kg of water for some hours: few, so that their signals stay few."""
     kilograms = 70.0 + index + rng.uniform(-0.25, 0.25)
-    ill = index % 3 == 0 and 0.5 < share < 0.6
+    ill = index % 12 == 0 and 0 < share - 0.45 - index / 200 < 0.012
     return {"kind": "body-weight", "values": {"weight": round(kilograms + (2.8 if ill else 0.0), 2)}}
 
 
 def pressure(index: int, rng: random.Random, share: float) -> dict[str, Any]:
     crisis = index % 3 == 1 and 0.3 < share < 0.31
-    systolic, diastolic = (192, 112) if crisis else (132 + rng.randrange(9), 78 + rng.randrange(7))
+    systolic, diastolic = (192, 112) if crisis else (118 + rng.randrange(9), 70 + rng.randrange(7))
     return {"kind": "blood-pressure", "values": {"systolic": systolic, "diastolic": diastolic, "pulse": 68}}
 
 

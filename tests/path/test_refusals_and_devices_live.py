@@ -50,7 +50,7 @@ def test_each_reading_belongs_to_whom_the_device_was_assigned_when_it_was_measur
         before = [weighed("sc-moved", n, begin_ms + n * 6 * HOUR_MS, 80) for n in range(1, 9)]
         scale.send(*before[:6]).until_receipt(6)
         platform.enrol(patient("p-second", [device("sc-moved", moved_ms)], plan, begin_ms))
-        backlog = before[6:] + [weighed("sc-moved", 9, moved_ms - 1, 80)]
+        backlog = [*before[6:], weighed("sc-moved", 9, moved_ms - 1, 80)]
         after = [weighed("sc-moved", n, moved_ms + (n - 10) * HOUR_MS, 60) for n in range(10, 14)]
         nobodys = weighed("sc-moved", 14, begin_ms - 1, 80)
         scale.send(*after[2:], *backlog, *after[:2], nobodys).until_receipt(14)
@@ -61,7 +61,7 @@ def test_each_reading_belongs_to_whom_the_device_was_assigned_when_it_was_measur
             platform.rows("select seq, patient from scad.reading where device = 'sc-moved' order by seq")
         )
 
-    expected = {n: "p-first" for n in range(1, 10)} | {n: "p-second" for n in range(10, 14)}
+    expected = dict.fromkeys(range(1, 10), "p-first") | dict.fromkeys(range(10, 14), "p-second")
     platform.until_equal(owners, expected)
     weights = platform.rows("select patient, count(*), min(value), max(value) from scad.reading"
                             " where device = 'sc-moved' group by patient order by patient")  # fmt: skip

@@ -161,8 +161,8 @@ class Platform:
     def now_ms() -> int:
         return time.time_ns() // 1_000_000
 
-    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return self._conn.execute(query, parameters).fetchall()
+    def rows(self, query: str, *parameters: Any, **named: Any) -> list[tuple[Any, ...]]:
+        return self._conn.execute(query, named or parameters).fetchall()
 
     def count(self, query: str, *parameters: Any) -> int:
         return int(self.rows(query, *parameters)[0][0])
