@@ -49,8 +49,7 @@ class Target:
 
     def wanted(self, events: Iterable[Event]) -> list[Event]:
         """The events to find, those that belong together joined, by onset."""
-        chosen = [e for e in self._of(events, self.find) if self._large(e)]
-        return chosen
+        return [event for event in self._of(events, self.find) if self._large(event)]
 
     def related(self, events: Iterable[Event]) -> list[Event]:
         """All events that an alert may touch without being false."""
@@ -113,10 +112,10 @@ TARGETS: dict[str, Target] = {
     ),
     "diabetes/glucose-very-low": replace(_GLUCOSE, find=("severe-hypoglycaemia",)),
     "diabetes/glucose-low": replace(_GLUCOSE, find=("hypoglycaemia",)),
-    "diabetes/glucose-falling": Target(
-        ("severe-hypoglycaemia",), also=("hypoglycaemia",), early_ms=30 * MINUTE_MS, **_LOW
+    "diabetes/glucose-falling": replace(
+        _GLUCOSE, find=("severe-hypoglycaemia",), also=("hypoglycaemia",), early_ms=30 * MINUTE_MS
     ),  # a prediction counts as confirmed when it comes true within half an hour, as on a sensor's label
-    "diabetes/glucose-high": Target(("severe-hyperglycaemia",), least_ms=2 * HOUR_MS, **_LOW),
+    "diabetes/glucose-high": replace(_GLUCOSE, find=("severe-hyperglycaemia",), least_ms=2 * HOUR_MS),
     "diabetes/glucose-very-high": replace(
         _GLUCOSE, find=("severe-hyperglycaemia",), least_ms=HOUR_MS, least_size=300.0
     ),
