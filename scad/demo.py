@@ -173,7 +173,7 @@ class Demo:
                 "nurse",
                 team[0] if team else None,
                 at=datetime.now(UTC),
-                display_name="Claude Infirmier",
+                display_name="Camille Infirmière",
             )
         return login, password
 

@@ -17,6 +17,7 @@ from devices.readings import Reading
 from streams.difference import Emitter, difference, from_silence
 from streams.episodes import Episode, Instant, RuleState, judge
 from streams.history import HORIZON_MS, SLACK_MS, History, Key, Observation, observe, too_late
+from streams.packing import pack_block, unpack_block
 from streams.plans import CarePlan
 from streams.program import Program, lanes_of
 from streams.protocols.model import Library
@@ -425,13 +426,15 @@ class Engine:
 
     def dump(self, state: PatientState) -> bytes:
         """The patient as bytes, for the changelog."""
-        lanes = {
-            name: StoredLane(
+        lanes = {}
+        packed: list[bytes] = []
+        for name, lane in state.lanes.items():
+            blocks, tail = lane.history.blocks(pack_block)
+            packed += blocks
+            lanes[name] = StoredLane(
                 lane.base.key, lane.base.version, list(lane.base.states), lane.version, lane.states,
-                lane.history.observations, lane.closed, sorted(lane.history.conflicts),
-            )
-            for name, lane in state.lanes.items()
-        }  # fmt: skip
+                tail, lane.closed, sorted(lane.history.conflicts), [len(block) for block in blocks],
+            )  # fmt: skip
         return pack(
             Stored(
                 FORMAT,
@@ -446,12 +449,13 @@ class Engine:
                 state.deadline_ms,
                 state.too_late,
                 state.duplicates,
-            )
+            ),
+            packed,
         )
 
     def load(self, patient: str, data: bytes) -> PatientState:
         """Read what `dump` wrote. Raises ValueError when it is another patient's or of an unknown format."""
-        stored = unpack(data)
+        stored, packed = unpack(data)
         if stored.format != FORMAT or stored.patient != patient:
             raise ValueError(
                 f"state of {stored.patient!r} in format {stored.format}, expected {patient!r}, {FORMAT}"
@@ -472,11 +476,12 @@ class Engine:
             base = Checkpoint(
                 kept.base_key, program.read(stored.rules[name], kept.base_states), kept.base_version
             )
-            lane = state.lanes[name] = Lane(base, History(kept.observations, kept.conflicts))
+            observations = [o for block in packed.get(name, ()) for o in unpack_block(block)] + kept.tail
+            lane = state.lanes[name] = Lane(base, History(observations, kept.conflicts))
             lane.states = list(program.read(stored.rules[name], kept.states))
             lane.version, lane.closed = kept.version, kept.closed
             lane.open_rules = frozenset(s.open.key for s in lane.states if s.open is not None)
-            for o in kept.observations:
+            for o in observations:
                 state.times.setdefault(o.kind, []).append(o.at_ms)
         for kind, times in state.times.items():
             state.times[kind] = sorted(set(times))

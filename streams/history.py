@@ -42,6 +42,9 @@ SYMPTOM_ITEMS = (
 WELLBEING = ("better", "same", "worse", "much-worse")
 CONSCIOUSNESS = ("A", "C", "V", "P", "U")
 
+BLOCK = 256
+"""Observations of a block that is packed as a whole (streams.packing): two days of continuous glucose."""
+
 Key = tuple[int, str, int, int, int]
 """(measured_at_ms, device, epoch, seq, digest): where an observation stands among its patient's."""
 
@@ -91,11 +94,24 @@ class Observation(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return format_instant(self.at_ms, self.offset_min)
 
 
-def content_digest(reading: Reading) -> int:
-    """A number that tells two contents of one identity apart (CRC-32 of the canonical content).
+def content_digest(
+    kind: str,
+    at_ms: int,
+    offset_min: int,
+    x: tuple[float | None, ...],
+    flags: tuple[str, ...],
+    artefact: bool,
+) -> int:
+    """A number that tells two contents of one identity apart (CRC-32).
 
-    What the device says of itself and when the platform got it are no part of the content.
+    What the rules do not see, what the device says of itself and when the platform got it are no part of it;
+    the database compares whole contents.
     """
+    return zlib.crc32(_encode((kind, at_ms, offset_min, x, flags, artefact)))
+
+
+def reading_digest(reading: Reading) -> int:
+    """The same for a whole reading: any difference in values, flags or context counts."""
     content = (
         reading.kind,
         reading.measured_at_ms,
@@ -115,17 +131,20 @@ def observe(reading: Reading) -> Observation:
     extract = _EXTRACT.get(reading.kind)
     if extract is None and reading.kind in DENSE_KINDS:
         extract = _rhythm()
+    x = extract(reading) if extract is not None else ()
+    artefact = bool(reading.marks)
+    at_ms, offset_min, flags = reading.measured_at_ms, reading.offset_min, reading.flags
     return Observation(
-        at_ms=reading.measured_at_ms,
-        offset_min=reading.offset_min,
+        at_ms=at_ms,
+        offset_min=offset_min,
         device=reading.device,
         epoch=reading.epoch,
         seq=reading.seq,
-        digest=content_digest(reading),
+        digest=content_digest(reading.kind, at_ms, offset_min, x, flags, artefact),
         kind=reading.kind,
-        x=extract(reading) if extract is not None else (),
-        flags=reading.flags,
-        artefact=bool(reading.marks),
+        x=x,
+        flags=flags,
+        artefact=artefact,
         late=reading.received_late_ms > LATE_MS,
     )
 
@@ -192,7 +211,7 @@ class History:
     `insert` says what changed; nothing here is evaluated. Lookups are by bisection over `keys`.
     """
 
-    __slots__ = ("_identities", "conflicts", "keys", "newest_seq", "observations")
+    __slots__ = ("_identities", "_packed", "conflicts", "keys", "newest_seq", "observations")
 
     def __init__(
         self,
@@ -205,6 +224,7 @@ class History:
         self.conflicts = frozenset(conflicts)
         """Identities that came with more than one content, here or in another lane of the patient."""
         self._identities: set[tuple[str, int, int]] | None = None  # made when a reading is out of order
+        self._packed: list[bytes] = []  # the leading full blocks, as they stand on disk
         for observation in self.observations:
             self._note_seq(observation)
 
@@ -229,6 +249,7 @@ class History:
                 return None
             self.keys.insert(index, key)
             self.observations.insert(index, observation)
+            del self._packed[index // BLOCK :]
         else:
             self.keys.append(key)
             self.observations.append(observation)
@@ -272,8 +293,20 @@ class History:
             return True
         return False
 
+    def blocks(self, pack: Callable[[list[Observation]], bytes]) -> tuple[list[bytes], list[Observation]]:
+        """The history for disk: full blocks packed, each once, and the observations after them."""
+        for start in range(len(self._packed) * BLOCK, len(self.observations) - BLOCK + 1, BLOCK):
+            self._packed.append(pack(self.observations[start : start + BLOCK]))
+        return list(self._packed), self.observations[len(self._packed) * BLOCK :]
+
     def forget_before(self, index: int) -> None:
         """Drop the first `index` observations: nothing that may still arrive comes before them."""
+        if index == 0:
+            return
         del self.keys[:index]
         del self.observations[:index]
         self._identities = None
+        if index % BLOCK:
+            self._packed.clear()
+        else:
+            del self._packed[: index // BLOCK]

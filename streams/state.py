@@ -95,9 +95,11 @@ class StoredLane(msgspec.Struct, array_like=True):
     base_states: list[Any]
     version: int
     states: list[Any]
-    observations: list[Observation]
+    tail: list[Observation]
     closed: list[tuple[Key, Episode]]
     conflicts: list[tuple[str, int, int]]
+    blocks: list[int]
+    """Lengths in bytes of the packed blocks before the tail, which stand behind the record."""
 
 
 class Stored(msgspec.Struct, array_like=True):
@@ -121,10 +123,20 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Stored)
 
 
-def pack(stored: Stored) -> bytes:
-    return zlib.compress(_encoder.encode(stored), COMPRESSION_LEVEL)
+def pack(stored: Stored, blocks: list[bytes]) -> bytes:
+    """The record, compressed, behind its length; then the blocks of its lanes, which are compressed already."""
+    record = zlib.compress(_encoder.encode(stored), COMPRESSION_LEVEL)
+    return b"".join((len(record).to_bytes(4, "little"), record, *blocks))
 
 
-def unpack(data: bytes) -> Stored:
-    """Raises msgspec.ValidationError or zlib.error for what is no state of this format."""
-    return _decoder.decode(zlib.decompress(data))
+def unpack(data: bytes) -> tuple[Stored, dict[str, list[bytes]]]:
+    """The record and the packed blocks by lane. Raises msgspec.ValidationError or zlib.error for what is no
+    state of this format."""
+    end = 4 + int.from_bytes(data[:4], "little")
+    stored = _decoder.decode(zlib.decompress(data[4:end]))
+    blocks: dict[str, list[bytes]] = {}
+    for name, lane in stored.lanes.items():
+        for size in lane.blocks:
+            blocks.setdefault(name, []).append(data[end : end + size])
+            end += size
+    return stored, blocks

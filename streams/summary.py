@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from devices.catalogue import RR_USABLE_MS
 from devices.readings import Reading
 from devices.times import format_instant
-from streams.history import content_digest
+from streams.history import reading_digest
 from streams.signals import intervals, rhythm
 from streams.spool import Spool
 from streams.statistics.anticoagulation import time_in_range
@@ -133,7 +133,7 @@ class Summary:
                 self._devices.setdefault(reading.device, len(self._devices)),
                 reading.epoch,
                 reading.seq,
-                content_digest(reading) * _PACK_BASE + reading.offset_min + _PACK_OFFSET,
+                reading_digest(reading) * _PACK_BASE + reading.offset_min + _PACK_OFFSET,
                 x,
                 y,
             ),

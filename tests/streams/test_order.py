@@ -17,7 +17,7 @@ EXAMPLES = 350  # for each of six protocols: 2,100 histories a run
 
 def in_order(history: Told, protocol: str) -> list[StandingEpisode]:
     """The definition: the plan first, then each reading once, sorted by when it was measured, then the clock."""
-    engine = Engine(LIBRARY, (protocol,))
+    engine = Engine(LIBRARY, (protocol,), retention_ms=None)
     state = engine.new_state(PATIENT)
     if history.plan is not None:
         engine.apply(state, plans=[history.plan])
@@ -38,9 +38,10 @@ def test_however_a_history_arrives_the_same_episodes_stand_and_the_signals_fold_
     )
     @given(told(protocol))
     def holds(history: Told) -> None:
-        # Checkpoints close together, so that short histories have several; silence both ways.
+        # Checkpoints close together, so that short histories have several; silence both ways; nothing is
+        # forgotten (test_late_data does that), because `standing` says only what is kept.
         by_ticks = len(history.arrivals) % 2 == 0
-        engine = Engine(LIBRARY, (protocol,), checkpoint_every=3, silence_by_ticks=by_ticks)
+        engine = Engine(LIBRARY, (protocol,), None, checkpoint_every=3, silence_by_ticks=by_ticks)
         state = engine.new_state(PATIENT)
         folded: dict[str, StandingEpisode] = {}
         numbers = []

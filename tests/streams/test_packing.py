@@ -1,0 +1,96 @@
+"""Histories on disk: what is packed comes back equal, and continuous glucose stays small."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.engine import Engine
+from streams.history import BLOCK, History, Observation, content_digest
+from streams.packing import pack_block, unpack_block
+from streams.protocols import load_published
+from tests.streams.histories import START_MS
+from tests.streams.made import glucose_day
+
+values = st.one_of(
+    st.none(),
+    st.integers(0, 4000).map(lambda tenths: tenths / 10),
+    st.floats(-1e6, 1e6, allow_nan=False),
+)
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> list[Observation]:
+    found = []
+    for _ in range(draw(st.integers(1, 40))):
+        kind = draw(st.sampled_from(["glucose", "body-weight", "ecg"]))
+        x = tuple(draw(values) for _ in range({"glucose": 2, "body-weight": 1, "ecg": 0}[kind]))
+        at_ms = draw(st.integers(0, 2**45))
+        flags = draw(st.sampled_from([(), ("movement",), ("clock-unset", "movement")]))
+        bad = draw(st.booleans())
+        found.append(
+            Observation(
+                at_ms=at_ms,
+                offset_min=draw(st.sampled_from([0, 60, -240])),
+                device=draw(st.sampled_from(["cg-1", "sc-1"])),
+                epoch=draw(st.integers(0, 2)),
+                seq=draw(st.integers(0, 2**53)),
+                digest=content_digest(kind, at_ms, 0, x, flags, bad),
+                kind=kind,
+                x=x,
+                flags=flags,
+                artefact=bad,
+                late=draw(st.booleans()),
+            )
+        )
+    return [
+        Observation(
+            o.at_ms, o.offset_min, o.device, o.epoch, o.seq,
+            content_digest(o.kind, o.at_ms, o.offset_min, o.x, o.flags, o.artefact),
+            o.kind, o.x, o.flags, o.artefact, o.late,
+        )
+        for o in found
+    ]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(observations())
+def test_a_block_comes_back_as_it_was(block: list[Observation]) -> None:
+    assert unpack_block(pack_block(block)) == block
+
+
+def test_an_insertion_packs_again_only_from_its_block_on() -> None:
+    readings = glucose_day(START_MS, days=4)
+    history = History()
+    for o in readings:
+        history.insert(o)
+    packed = []
+
+    def pack(block: list[Observation]) -> bytes:
+        packed.append(block[0].at_ms)
+        return pack_block(block)
+
+    blocks, tail = history.blocks(pack)
+    assert len(blocks) == len(readings) // BLOCK
+    assert len(tail) == len(readings) % BLOCK
+    packed.clear()
+    late = readings[BLOCK + 5]
+    digest = content_digest("glucose", late.at_ms + 1, 60, (99.0, 1.0), (), False)
+    history.insert(Observation(late.at_ms + 1, 60, "cg-2", 0, 1, digest, "glucose", (99.0, 1.0)))
+    again, _ = history.blocks(pack)
+    assert again[0] == blocks[0]
+    assert packed[0] == readings[BLOCK].at_ms
+    assert [o for block in again for o in unpack_block(block)][: BLOCK * 2] == history.observations[
+        : BLOCK * 2
+    ]
+
+
+def test_six_weeks_of_continuous_glucose_take_less_than_48_kilobytes() -> None:
+    engine = Engine(load_published(), ("diabetes",))
+    state = engine.new_state("p-1")
+    from tests.streams.made import as_reading
+
+    engine.apply(state, [as_reading(o) for o in glucose_day(START_MS, days=42)])
+    data = engine.dump(state)
+    assert len(data) < 48_000
+    assert engine.dump(engine.load("p-1", data)) == data
