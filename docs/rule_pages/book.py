@@ -148,9 +148,9 @@ def statistics(library: Library, ran: dict[str, Outcome]) -> str:
     parts = []
     for name, keys in users.items():
         protocol_name, rule_name = keys[0].split("/")
-        rule = library.rule(protocol_name, rule_name)
-        assert rule is not None  # noqa: S101 - it was just listed
-        asked = Recording({k: v for k, v in raw_rule(rule).items() if k not in RULE_FIELDS or k == "kinds"})
+        chosen = library.rule(protocol_name, rule_name)
+        assert chosen is not None  # noqa: S101 - it was just listed
+        asked = Recording({k: v for k, v in raw_rule(chosen).items() if k not in RULE_FIELDS or k == "kinds"})
         made = STATISTICS[name](asked)
         about = prose("statistics")[name]
         extra = sorted(

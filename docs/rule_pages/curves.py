@@ -10,7 +10,7 @@ WIDTH, LEFT, RIGHT = 720, 50, 168
 PLOT = WIDTH - LEFT - RIGHT
 PANEL, GAP, ROW, FOOT = 118, 30, 15, 30
 MAX_TICKS = 9
-LABEL_CHAR = 6.0  # width of a letter at 11 px, enough to keep labels apart
+LABEL_CHAR = 6.8  # width of a bold letter at 11 px, enough to keep labels apart
 
 STYLE = """
 .paper{fill:#fff}.ink{fill:#1b2a33}.soft{fill:#566670}.grid{stroke:#e3e9ed}
@@ -37,6 +37,8 @@ class Line:
     style: str = "line"
     name: str = ""
     faulty: frozenset[float] = frozenset()
+    whole: bool = False
+    """Grades: the axis shows whole numbers only."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Chart:
 
     def _axis(self, top: float, bottom: float) -> list[str]:
         span = self.last - self.first
-        unit = 1440 if span > 2.5 * 1440 else 60 if span > 150 else 10
+        unit = 1440 if span > 2.5 * 1440 else 60 if span > 150 else 10 if span > 30 else 2
         step = next(s for s in (1, 2, 3, 4, 6, 7, 12, 14, 28, 56) if span / (unit * s) <= MAX_TICKS) * unit
         parts = []
         at = step * -(-self.first // step)
@@ -177,7 +179,8 @@ class Chart:
             return round(top + PANEL - PANEL * (value - low) / (high - low), 1)
 
         parts = [f'<text class="ink title" x="{LEFT}" y="{top - 10:g}">{escape(panel.title)}</text>']
-        for tick in ticks(low, high):
+        least = 1.0 if any(line.style == "steps" and line.whole for line in panel.lines) else 0.0
+        for tick in ticks(low, high, least):
             parts.append(
                 f'<path class="grid" d="M{LEFT} {y(tick)}h{PLOT}"/>'
                 f'<text class="soft" text-anchor="end" x="{LEFT - 6}" y="{y(tick) + 4}">{tick:g}</text>'
@@ -226,13 +229,13 @@ class Chart:
         return parts
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers between two."""
+def ticks(low: float, high: float, least: float) -> list[float]:
+    """Three to seven round numbers between two, at least `least` apart."""
     size = 10.0**-3
     while True:
         for factor in (1, 2, 5):
             step = size * factor
-            if (high - low) / step <= 5:
+            if (high - low) / step <= 6 and step >= least:
                 first = -(-low // step)
                 count = int((high - first * step) // step)
                 return [round((first + i) * step, 6) + 0.0 for i in range(count + 1)]

@@ -15,7 +15,7 @@ from streams.signal import AlertSignal
 
 SIGNS = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}
 MAX_DOTS = 900  # a recording's intervals are thinned to so many dots: more are not seen, and weigh
-SEPARATE = {
+SEPARATE: dict[tuple[str, ...], dict[str, str]] = {
     ("score", "worst"): {"score": "NEWS2 score, points", "worst": "Highest points of a single input"},
 }
 """Channels that are different things, and get a panel each."""
@@ -86,18 +86,31 @@ def own_panels(rule: Rule, example: Example, outcome: Outcome) -> list[Panel]:
     if channels == ("systolic", "diastolic"):
         counted = [0, 1]
     grade = channels == ("grade",)
+    rhythm = all(r.kind == "rr-intervals" for r in outcome.readings)
     for place, index in enumerate(counted):
         points = tuple((minutes(p.at_ms), p.measure.values[index]) for p in outcome.points)
-        style = "steps" if grade else "second" if place and titles is None else "line"
+        style = "steps" if grade or rhythm else "second" if place and titles is None else "line"
+        if rhythm:  # what was found in a recording holds for its whole length
+            points = (*points, (recording_end(outcome), points[-1][1]))
         label = channels[index] if len(counted) > 1 and titles is None else ""
         lines.append(
-            Line(points, style, label if not any(lv.limits[index] is not None for lv in levels) else "")
+            Line(
+                points,
+                style,
+                label if not any(lv.limits[index] is not None for lv in levels) else "",
+                whole=grade,
+            )
         )
         limits += level_limits(levels, index, channels[index] + " " if label else "")
         if titles is not None:
             panels.append(Panel(titles[channels[index]], tuple(lines), tuple(limits)))
             lines, limits = [], []
     return panels or [Panel(example.title, tuple(lines), tuple(limits))]
+
+
+def recording_end(outcome: Outcome) -> float:
+    last = outcome.readings[-1]
+    return minutes(last.measured_at_ms) + float(sum(last.values["rr"])) / 60_000
 
 
 def level_limits(levels: list[Level], index: int, what: str) -> list[Limit]:

@@ -255,7 +255,8 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     ),
     "arrhythmia/atrial-fibrillation": (
         fibrillation,
-        "Recordings of a few minutes. The intervals lose every pattern in the second and third.",
+        "Recordings of a few minutes. The intervals lose every pattern in the second and third. An alert carries the "
+        "instant of its recording's first beat.",
         "Longest run of fibrillation in a recording, s",
         (RR,),
     ),

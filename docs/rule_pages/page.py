@@ -69,17 +69,18 @@ def rule_page(protocol: Protocol, rule: Rule, outcome: Outcome) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+ARTEFACTS = {"device-fault": "are what it counts", "silence": "count too", "clock-fault": "count too"}
+
+
 def statistic(protocol: Protocol, rule: Rule) -> str:
-    about = prose("statistics")[raw_rule(rule)["statistic"]]
-    given = ", ".join(f"{KIND_NAMES[kind][1]} (`{kind}`)" for kind in sorted(rule.kinds))
-    formula = fill(about["formula"], protocol, rule)
     name = raw_rule(rule)["statistic"]
+    about = prose("statistics")[name]
+    given = ", ".join(f"{KIND_NAMES[kind][1]} (`{kind}`)" for kind in sorted(rule.kinds))
     return (
-        f"Readings: {given}. Readings that failed an artefact gate "
-        + ("are what it counts.\n\n" if name == "device-fault" else "do not count.\n\n" if name != "silence"
-           else "count as received.\n\n")
-        + f"**The statistic** (`{name}`). {fill(about['words'], protocol, rule)}\n\n```text\n{formula}\n```"
-    )  # fmt: skip
+        f"Readings: {given}. Readings that failed an artefact gate {ARTEFACTS.get(name, 'do not count')}.\n\n"
+        f"**The statistic** (`{name}`). {fill(about['words'], protocol, rule)}\n\n"
+        f"```text\n{fill(about['formula'], protocol, rule)}\n```"
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -191,13 +192,14 @@ def for_one(protocol: Protocol, rule: Rule, plan: str) -> str:
                 if limit is None:
                     continue
                 names = level.names(channel, len(rule.statistic.channels) == 1, len(rule.levels) == 1)
-                given[names[0]] = limit
+                given[names[0]] = int(limit) if limit == int(limit) else limit
                 shown = " or ".join(f"`{name}`" for name in names)
                 rows.append([shown, f"{words[channel]}, level `{level.name}`", f"{limit:g}"])
         document["limits"] = {protocol.name: {rule.name: given}}
         parts.append(table(["name", "sets", "today"], rows))
         parts.append("The clear limit keeps its distance to the limit. Name only what shall differ.")
     text = json.dumps(document, indent=2, ensure_ascii=False)
+    text = re.sub(r"\[\s+(.*?)\s+\]", r"[\1]", text)
     return "\n\n".join([*parts, f"```json\n{text}\n```"])
 
 

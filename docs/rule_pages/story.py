@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -16,7 +16,7 @@ from streams.engine import Engine
 from streams.history import Observation
 from streams.plans import CarePlan, PlanVersion
 from streams.protocols import Library, Protocol, Rule
-from streams.rolling import Measure, Moment
+from streams.rolling import Measure, Moment, Statistic
 from streams.signal import AlertSignal
 
 START = "2026-01-05T00:00:00+01:00"
@@ -131,7 +131,7 @@ class Outcome:
 def run(protocol: Protocol, rule: Rule, story: Story) -> Outcome:
     """The whole protocol over the story; measures and signals of `rule`."""
     recorder = Recorder(rule.statistic) if rule.statistic is not None else None
-    watched = replace(rule, statistic=recorder) if recorder is not None else rule
+    watched = replace(rule, statistic=cast(Statistic, recorder)) if recorder is not None else rule
     rules = tuple(watched if r.name == rule.name else r for r in protocol.rules)
     engine = Engine(Library({protocol.name: replace(protocol, rules=rules)}))
     state = engine.new_state("example")
