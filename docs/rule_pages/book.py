@@ -128,7 +128,7 @@ def writing(library: Library, ran: dict[str, Outcome]) -> str:
 
 def errors(example: str) -> str:
     """What the checker says of the example with three mistakes."""
-    broken = example.replace('kind = "temperature"\n', "", 1)
+    broken = example.replace('class = "clinical"', 'class = "medical"')
     broken = broken.replace("clear = 37.7", "clear = 38.4").replace('severity = "high"', 'severity = "red"')
     try:
         parse(broken, "fever.toml")

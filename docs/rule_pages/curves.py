@@ -10,7 +10,7 @@ WIDTH, LEFT, RIGHT = 720, 50, 168
 PLOT = WIDTH - LEFT - RIGHT
 PANEL, GAP, ROW, FOOT = 118, 30, 15, 30
 MAX_TICKS = 9
-LABEL_CHAR = 6.8  # width of a bold letter at 11 px, enough to keep labels apart
+LABEL_CHAR = 7.2  # width of a bold letter at 11 px, enough to keep labels apart
 
 STYLE = """
 .paper{fill:#fff}.ink{fill:#1b2a33}.soft{fill:#566670}.grid{stroke:#e3e9ed}

@@ -31,7 +31,8 @@ def chart(protocol: Protocol, rule: Rule, example: Example, outcome: Outcome) ->
         panels.append(silence_panel(protocol, rule, example, outcome))
     else:
         panels += own_panels(rule, example, outcome)
-    if usual := usual_line(outcome):
+    channels = rule.statistic.channels if rule.statistic is not None else ()
+    if usual := usual_line(outcome, channels):
         first = panels[0]
         panels[0] = Panel(first.title, (usual, *first.lines), first.limits)
     title = f"{protocol.title['en']}: {rule.name}. {example.shows}"
@@ -60,14 +61,15 @@ def intervals(readings: list[Reading]) -> Line:
     return Line(tuple(d for i, d in enumerate(dots) if i % step == 0 or d in longest), "dots")
 
 
-def usual_line(outcome: Outcome) -> Line | None:
+def usual_line(outcome: Outcome, channels: tuple[str, ...]) -> Line | None:
     """The baseline that the rule has learnt, where it has one."""
     points = tuple(
         (minutes(p.at_ms), float(p.measure.extra["usual"]))
         for p in outcome.points
         if "usual" in p.measure.extra
     )
-    return Line(points, "usual", "usual") if points else None
+    name = "long mean" if "difference" in channels else "usual"
+    return Line(points, "usual", name) if points else None
 
 
 def own_panels(rule: Rule, example: Example, outcome: Outcome) -> list[Panel]:

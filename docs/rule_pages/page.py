@@ -181,7 +181,8 @@ def for_one(protocol: Protocol, rule: Rule, plan: str) -> str:
             for kind, hours in protocol.schedule.items() if kind in rule.silence_kinds
         }  # fmt: skip
         parts.append(
-            "The hours of this patient; those shown are today's. The alert itself cannot be left out."
+            "The hours of this patient; those shown are today's. The alert cannot be left out of the protocol, "
+            "but it waits only for kinds that the plan schedules."
         )
     else:
         words = channel_words(rule)
