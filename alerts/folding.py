@@ -76,7 +76,8 @@ def settled_state(row: AlertRow) -> str:
     """The life-cycle state that follows from the row's columns.
 
     A high clinical alert whose condition is over stays open until somebody has acknowledged it (it latches),
-    unless it was past when it became known; a technical one does not latch (reference 7). A rise in severity beyond what was acknowledged opens an alert again.
+    unless it was past when it became known; a technical one does not latch (reference 7). A rise in severity
+    beyond what was acknowledged opens an alert again.
     """
     if row.superseded_by is not None:
         return "superseded"

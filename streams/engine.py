@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from devices.readings import Reading
 from streams.difference import Emitter, difference, from_silence
-from streams.episodes import Episode, Instant, RuleState, judge
+from streams.episodes import IDLE, Episode, Instant, RuleState, judge
 from streams.history import HORIZON_MS, SLACK_MS, History, Key, Observation, observe, too_late
 from streams.packing import pack_block, unpack_block
 from streams.plans import CarePlan
-from streams.program import Program, lanes_of
+from streams.program import Program, Watched, lanes_of
 from streams.protocols.model import Library
 from streams.rolling import Moment
 from streams.signal import AlertSignal, StandingEpisode
@@ -101,8 +102,9 @@ class Engine:
             self._take(state, name, observations, out)
         if tick_ms is not None:
             state.clock_ms = max(state.clock_ms, tick_ms)
-        for name in state.lanes:
-            self._cross(state, name, out)
+        if len(state.timeline.starts) > 1:
+            for name in state.lanes:
+                self._cross(state, name, out)
         due = state.deadline_ms is not None and state.clock_ms >= state.deadline_ms
         if due and (tick_ms is not None or not self.silence_by_ticks):
             self._silences(state, out)
@@ -142,7 +144,10 @@ class Engine:
         lane = state.lanes.get(name)
         if lane is None:
             program = self._program(state.timeline, name)
-            lane = state.lanes[name] = Lane(Checkpoint(NOTHING_BEFORE, program.initial(), -1), History())
+            idle = tuple(IDLE for _ in program.keys)
+            lane = state.lanes[name] = Lane(
+                Checkpoint(NOTHING_BEFORE, program.initial_stats(), idle, -1), History()
+            )
         return lane
 
     def _take(self, state: PatientState, name: str, arrived: list[Observation], out: Emitter) -> None:
@@ -210,23 +215,44 @@ class Engine:
             moment.clinical_open = bool(lane.open_rules) and not lane.open_rules.isdisjoint(
                 program.clinical[o.kind]
             )
-            states = lane.states
-            levels_of = program.levels[index + 1]
-            for position, rule, statistic in watchers:
-                before = states[position]
-                stat, measure = statistic.add(before.stat, o, moment)
-                levels = levels_of[position]
-                if measure is None or levels is None:
-                    if stat is not before.stat:
-                        states[position] = RuleState(stat, before.runs, before.clear_since_ms, before.open)
-                    continue
-                states[position], changed = judge(rule, levels, before, stat, o, measure)
-                if changed is not None:
-                    self._changed(lane, o.key, before.open, changed, out)
+            self._judge(lane, program, index, watchers, o, out)
         lane.since_checkpoint += 1
         if lane.since_checkpoint >= self.checkpoint_every:
-            lane.checkpoints.append(Checkpoint(o.key, tuple(lane.states), lane.version))
+            lane.checkpoints.append(Checkpoint(o.key, tuple(lane.stats), tuple(lane.states), lane.version))
             lane.since_checkpoint = 0
+
+    def _judge(
+        self,
+        lane: Lane,
+        program: Program,
+        index: int,
+        watchers: list[Watched],
+        o: Observation,
+        out: Emitter | None,
+    ) -> None:
+        """Advance the statistics of the observation's kind and hold their rules' levels against them. A rule
+        that is idle and within its band, as nearly all are nearly always, costs a comparison."""
+        stats, states = lane.stats, lane.states
+        levels_of, bands_of = program.levels[index + 1], program.bands[index + 1]
+        for place, statistic, rules in watchers:
+            stats[place], measure = statistic.add(stats[place], o, self._moment)
+            if measure is None:
+                continue
+            values = measure.values
+            for position, rule in rules:
+                bands, levels = bands_of[position], levels_of[position]
+                if bands is None or levels is None:
+                    continue
+                before = states[position]
+                if before is IDLE:
+                    for value, (low, high) in zip(values, bands, strict=True):
+                        if not low < value < high:
+                            break
+                    else:
+                        continue
+                states[position], changed = judge(rule, levels, before, o, measure)
+                if changed is not None:
+                    self._changed(lane, o.key, before.open, changed, out)
 
     def _changed(
         self, lane: Lane, key: Key, before: Episode | None, changed: Episode, out: Emitter | None
@@ -254,7 +280,7 @@ class Engine:
                 if rule_state.open is not None:
                     ended = msgspec.structs.replace(rule_state.open, end=Instant(start_ms, 0))
                     self._changed(lane, (start_ms, "", 0, 0, 0), rule_state.open, ended, out)
-                lane.states[position] = RuleState(rule_state.stat)
+                lane.states[position] = IDLE
         lane.version = index
 
     def _cross(self, state: PatientState, name: str, out: Emitter) -> None:
@@ -281,11 +307,12 @@ class Engine:
         later = {c.key: c for c in lane.checkpoints[cut:]}
         old_closed = [(k, e) for k, e in lane.closed if k > start.key]
         old_open = [s.open for s in lane.states if s.open is not None]
-        old_tail = (lane.states, lane.version, lane.since_checkpoint, lane.open_rules)
+        old_tail = (lane.stats, lane.states, lane.version, lane.since_checkpoint, lane.open_rules)
         old_checkpoints = lane.checkpoints[cut:]
         lane.checkpoints = lane.checkpoints[:cut]
         lane.closed = [(k, e) for k, e in lane.closed if k <= start.key]
-        lane.states, lane.version, lane.since_checkpoint = list(start.states), start.version, 0
+        lane.stats, lane.states = list(start.stats), list(start.states)
+        lane.version, lane.since_checkpoint = start.version, 0
         lane.open_rules = frozenset(s.open.key for s in lane.states if s.open is not None)
         observations = lane.history.observations
         agreed = False
@@ -298,7 +325,7 @@ class Engine:
                 lane.checkpoints = [c for c in lane.checkpoints if c.key < o.key]
                 lane.checkpoints += [c for c in old_checkpoints if c.key >= o.key]
                 lane.closed += [(k, e) for k, e in old_closed if k > o.key]
-                lane.states, lane.version, lane.since_checkpoint, lane.open_rules = old_tail
+                lane.stats, lane.states, lane.version, lane.since_checkpoint, lane.open_rules = old_tail
                 break
         if not agreed:
             index = state.timeline.index_at(state.clock_ms)
@@ -319,21 +346,20 @@ class Engine:
         state.plan, state.timeline = plan, timeline
         for name, lane in state.lanes.items():
             old, program = self._program(before, name), self._program(timeline, name)
-            kept = dict(zip(old.keys, lane.base.states, strict=True))
-            current = dict(zip(old.keys, lane.states, strict=True))
-            gone = [s.open for key, s in current.items() if key not in program.places and s.open is not None]
+            gone = [s.open for s in lane.states if s.open is not None and s.open.key not in program.places]
             gone += [e for _, e in lane.closed if e.key not in program.places]
             lane.closed = [(k, e) for k, e in lane.closed if e.key in program.places]
-            fresh = program.initial()
             version = -1 if lane.base.key == NOTHING_BEFORE else timeline.index_at(lane.base.key[0])
             active = program.levels[version + 1]
-            base = (kept.get(key, fresh[i]) for i, key in enumerate(program.keys))
+            base = _carried(old.keys, lane.base.states, program.keys)
             lane.base = Checkpoint(
                 lane.base.key,
-                tuple(s if active[i] is not None else RuleState(s.stat) for i, s in enumerate(base)),
+                _carried_stats(old, lane.base.stats, program),
+                tuple(s if active[i] is not None else IDLE for i, s in enumerate(base)),
                 version,
             )
-            lane.states = [current.get(key, fresh[i]) for i, key in enumerate(program.keys)]
+            lane.stats = list(_carried_stats(old, tuple(lane.stats), program))
+            lane.states = _carried(old.keys, lane.states, program.keys)
             lane.checkpoints = []
             difference(gone, [], out, late=False, reason="care-plan")
             self._rewind(
@@ -432,9 +458,19 @@ class Engine:
             blocks, tail = lane.history.blocks(pack_block)
             packed += blocks
             lanes[name] = StoredLane(
-                lane.base.key, lane.base.version, list(lane.base.states), lane.version, lane.states,
-                tail, lane.closed, sorted(lane.history.conflicts), [len(block) for block in blocks],
-            )  # fmt: skip
+                base_key=lane.base.key,
+                base_version=lane.base.version,
+                base_stats=list(lane.base.stats),
+                base_states=list(lane.base.states),
+                version=lane.version,
+                stats=lane.stats,
+                states=lane.states,
+                tail=tail,
+                closed=lane.closed,
+                conflicts=sorted(lane.history.conflicts),
+                blocks=[len(block) for block in blocks],
+            )
+        programs = {name: self._program(state.timeline, name) for name in state.lanes}
         return pack(
             Stored(
                 FORMAT,
@@ -442,7 +478,8 @@ class Engine:
                 state.n,
                 state.clock_ms,
                 state.plan,
-                {name: list(self._program(state.timeline, name).keys) for name in state.lanes},
+                {name: list(program.keys) for name, program in programs.items()},
+                {name: list(program.stat_keys) for name, program in programs.items()},
                 lanes,
                 state.last_before,
                 [e for found in state.silences.values() for e in found],
@@ -473,12 +510,17 @@ class Engine:
             state.silences.setdefault(episode.key, []).append(episode)
         for name, kept in stored.lanes.items():
             program = self._program(state.timeline, name)
+            keys, stat_keys = stored.rules[name], stored.statistics[name]
             base = Checkpoint(
-                kept.base_key, program.read(stored.rules[name], kept.base_states), kept.base_version
+                kept.base_key,
+                program.read_stats(stat_keys, kept.base_stats),
+                program.read_rules(keys, kept.base_states),
+                kept.base_version,
             )
             observations = [o for block in packed.get(name, ()) for o in unpack_block(block)] + kept.tail
             lane = state.lanes[name] = Lane(base, History(observations, kept.conflicts))
-            lane.states = list(program.read(stored.rules[name], kept.states))
+            lane.stats = list(program.read_stats(stat_keys, kept.stats))
+            lane.states = list(program.read_rules(keys, kept.states))
             lane.version, lane.closed = kept.version, kept.closed
             lane.open_rules = frozenset(s.open.key for s in lane.states if s.open is not None)
             for o in observations:
@@ -507,7 +549,21 @@ def _with_forgotten_start(found: Episode, old: list[Episode], last_before: dict[
 
 
 def _same(lane: Lane, known: Checkpoint) -> bool:
-    return lane.version == known.version and tuple(lane.states) == known.states
+    if lane.version != known.version or tuple(lane.states) != known.states:
+        return False
+    return tuple(lane.stats) == known.stats
+
+
+def _carried(old: Sequence[RuleKey], states: Sequence[RuleState], keys: Sequence[RuleKey]) -> list[RuleState]:
+    """The rules' states in the order of another program; a rule that was not there is idle."""
+    known = dict(zip(old, states, strict=True))
+    return [known.get(key, IDLE) for key in keys]
+
+
+def _carried_stats(old: Program, stats: tuple[Any, ...], program: Program) -> tuple[Any, ...]:
+    known = dict(zip(old.stat_keys, stats, strict=True))
+    fresh = program.initial_stats()
+    return tuple(known.get(key, fresh[i]) for i, key in enumerate(program.stat_keys))
 
 
 def newer(plan: CarePlan, than: CarePlan) -> bool:

@@ -8,7 +8,6 @@ gives the next.
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 import msgspec
 
@@ -93,16 +92,18 @@ def name_of(o: Observation) -> str:
 
 
 class RuleState(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All that a rule remembers between two observations."""
+    """What a rule remembers between two measures, beside its statistic. IDLE when it is nothing."""
 
-    stat: Any
     runs: tuple[Run, ...] = ()
     clear_since_ms: int | None = None
     open: Episode | None = None
 
 
+IDLE = RuleState()
+
+
 def judge(
-    rule: Rule, levels: tuple[Level, ...], state: RuleState, stat: Any, o: Observation, measure: Measure
+    rule: Rule, levels: tuple[Level, ...], state: RuleState, o: Observation, measure: Measure
 ) -> tuple[RuleState, Episode | None]:
     """Hold a measure against the levels (sorted gravest first).
 
@@ -111,15 +112,15 @@ def judge(
     met = [level.met(measure) for level in levels]
     hit = any(met)
     if not hit and state.open is None and not state.runs:
-        return RuleState(stat), None
+        return IDLE, None
     runs = _runs(levels, state.runs, met, o, measure)
     if state.open is None:
         opened = _open(rule, levels, met, runs, o, measure)
-        return RuleState(stat, runs, None, opened), opened
+        return (RuleState(runs, None, opened) if runs or opened is not None else IDLE), opened
     if hit:
         updated = _update(levels, state.open, met, runs, o, measure)
-        return RuleState(stat, runs, None, updated), updated
-    return _calm(rule, levels, state, stat, runs, o, measure)
+        return RuleState(runs, None, updated), updated
+    return _calm(rule, levels, state, runs, o, measure)
 
 
 def _runs(
@@ -241,22 +242,21 @@ def _calm(
     rule: Rule,
     levels: tuple[Level, ...],
     state: RuleState,
-    stat: Any,
     runs: tuple[Run, ...],
     o: Observation,
     measure: Measure,
 ) -> tuple[RuleState, Episode | None]:
     """No level is met while an episode is open: it ends when every level is over, for long enough."""
     if not all(level.over(measure) for level in levels):
-        return RuleState(stat, runs, None, state.open), None
+        return RuleState(runs, None, state.open), None
     since = o.at_ms if state.clear_since_ms is None else state.clear_since_ms
     if o.at_ms - since < rule.clear_for_ms:
-        return RuleState(stat, runs, since, state.open), None
+        return RuleState(runs, since, state.open), None
     assert state.open is not None  # noqa: S101 - for the type checker: the caller has looked
     closed = msgspec.structs.replace(
         state.open, end=Instant(o.at_ms, o.offset_min), refs=measure.refs[-MAX_REFS:]
     )
-    return RuleState(stat, runs, None, None), closed
+    return (RuleState(runs) if runs else IDLE), closed
 
 
 def _merged(run: tuple[Ref, ...], now: tuple[Ref, ...]) -> tuple[Ref, ...]:

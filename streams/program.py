@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.episodes import RuleState
-from streams.protocols.model import Level, Library, Rule
+from streams.episodes import IDLE, RuleState
+from streams.protocols.model import FLOAT_NOISE, UPWARD, Level, Library, Rule
 from streams.rolling import Statistic
 from streams.timeline import RuleKey, Timeline
 
@@ -27,51 +27,92 @@ def lanes_of(library: Library) -> dict[str, str]:
     return {kind: min(members) for kind, members in group.items()}
 
 
+Band = tuple[float, float]
+"""Values strictly between meet no level, whatever the facts are."""
+
+
+class Watched(NamedTuple):
+    """One statistic to advance for a kind, and the rules that hold levels against its measures."""
+
+    place: int
+    statistic: Statistic
+    rules: tuple[tuple[int, Rule], ...]
+
+
 class Program:
     """The rules of one timeline that watch one lane's kinds.
 
-    `by_kind` gives (position, rule, statistic) of the rules to advance; `levels[i + 1][position]` the levels
-    of a rule under version i of the plan, None where the version does not have the rule.
+    Rules with the same statistic and parameters share its state. `by_kind` gives what to advance; under version
+    i of the plan, `levels[i + 1][position]` are the levels of a rule, None where the version does not have it,
+    and `bands[i + 1][position]` its band for each channel.
     """
 
-    __slots__ = ("by_kind", "clinical", "keys", "levels", "places", "rules", "timeline")
+    __slots__ = (
+        "bands", "by_kind", "clinical", "keys", "levels", "places", "rules", "stat_keys", "statistics", "timeline",
+    )  # fmt: skip
 
     def __init__(self, timeline: Timeline, lane: str, lane_of: dict[str, str]) -> None:
         self.timeline = timeline
-        self.rules: list[tuple[Rule, Statistic]] = []
-        self.by_kind: dict[str, list[tuple[int, Rule, Statistic]]] = {}
-        for rule in timeline.rules:
-            if rule.statistic is None:
-                continue
-            kinds = [k for k in rule.statistic.kinds if lane_of.get(k, "other") == lane]
-            if not kinds:
-                continue
-            position = len(self.rules)
-            self.rules.append((rule, rule.statistic))
-            for kind in kinds:
-                self.by_kind.setdefault(kind, []).append((position, rule, rule.statistic))
-        self.clinical: dict[str, frozenset[RuleKey]] = {
-            kind: frozenset(rule.key for _, rule, _ in watching if rule.cls == "clinical")
-            for kind, watching in self.by_kind.items()
-        }
-        self.keys: tuple[RuleKey, ...] = tuple((*rule.key,) for rule, _ in self.rules)
+        self.rules: list[Rule] = [
+            rule
+            for rule in timeline.rules
+            if rule.statistic is not None
+            and any(lane_of.get(kind, "other") == lane for kind in rule.statistic.kinds)
+        ]
+        self.statistics: dict[str, Statistic] = {}
+        for rule in self.rules:
+            if rule.statistic is not None:
+                self.statistics.setdefault(rule.statistic_key, rule.statistic)
+        self.stat_keys = tuple(self.statistics)
+        self.keys: tuple[RuleKey, ...] = tuple(rule.key for rule in self.rules)
         self.places = {key: i for i, key in enumerate(self.keys)}
-        none: tuple[tuple[Level, ...] | None, ...] = tuple(None for _ in self.keys)
-        self.levels: list[tuple[tuple[Level, ...] | None, ...]] = [none]
+        self.by_kind: dict[str, list[Watched]] = {}
+        for place, (key, statistic) in enumerate(self.statistics.items()):
+            watching = tuple((i, rule) for i, rule in enumerate(self.rules) if rule.statistic_key == key)
+            for kind in statistic.kinds:
+                self.by_kind.setdefault(kind, []).append(Watched(place, statistic, watching))
+        self.clinical: dict[str, frozenset[RuleKey]] = {
+            kind: frozenset(rule.key for one in watched for _, rule in one.rules if rule.cls == "clinical")
+            for kind, watched in self.by_kind.items()
+        }
+        self.levels: list[tuple[tuple[Level, ...] | None, ...]] = [tuple(None for _ in self.keys)]
         for version in timeline.versions:
             self.levels.append(tuple(version.levels.get(key) for key in self.keys))
+        self.bands = [tuple(map(_bands, levels)) for levels in self.levels]
 
-    def initial(self) -> tuple[RuleState, ...]:
-        return tuple(RuleState(statistic.initialize()) for _, statistic in self.rules)
+    def initial_stats(self) -> tuple[Any, ...]:
+        return tuple(statistic.initialize() for statistic in self.statistics.values())
 
-    def read(self, keys: list[RuleKey], raw: list[Any]) -> tuple[RuleState, ...]:
+    def read_rules(self, keys: list[RuleKey], raw: list[Any]) -> tuple[RuleState, ...]:
         """States from their form on disk, by the rules' names; a rule that was not there begins anew."""
-        found = {tuple(key): value for key, value in zip(keys, raw, strict=True)}
-        states = list(self.initial())
-        for position, (rule, statistic) in enumerate(self.rules):
-            value = found.get(rule.key)
-            if value is not None:
-                state = msgspec.convert(value, RuleState)
-                stat = msgspec.convert(state.stat, statistic.State)
-                states[position] = RuleState(stat, state.runs, state.clear_since_ms, state.open)
-        return tuple(states)
+        found = {tuple(key): msgspec.convert(value, RuleState) for key, value in zip(keys, raw, strict=True)}
+        states = (found.get(key, IDLE) for key in self.keys)
+        return tuple(IDLE if state == IDLE else state for state in states)
+
+    def read_stats(self, keys: list[str], raw: list[Any]) -> tuple[Any, ...]:
+        """States of statistics, by name and parameters: with other parameters one begins anew."""
+        found = dict(zip(keys, raw, strict=True))
+        return tuple(
+            msgspec.convert(found[key], statistic.State) if key in found else statistic.initialize()
+            for key, statistic in self.statistics.items()
+        )
+
+
+def _bands(levels: tuple[Level, ...] | None) -> tuple[Band, ...] | None:
+    """For each channel the open interval in which no level can be met; None for a rule that does not hold."""
+    if levels is None:
+        return None
+    bands = []
+    for channel in range(len(levels[0].limits) if levels else 0):
+        low, high = float("-inf"), float("inf")
+        for level in levels:
+            limit = level.limits[channel]
+            if limit is None:
+                continue
+            slack = max(level.tolerance, FLOAT_NOISE)
+            if level.comparison in UPWARD:
+                high = min(high, limit - slack)
+            else:
+                low = max(low, limit + slack)
+        bands.append((low, high))
+    return tuple(bands)

@@ -26,12 +26,14 @@ COMPRESSION_LEVEL = 1
 
 
 class Checkpoint:
-    """Rule states just after the observation `key`. States are immutable, so this costs references only."""
+    """States of statistics and rules just after the observation `key`. States are immutable, so this costs
+    references only."""
 
-    __slots__ = ("key", "states", "version")
+    __slots__ = ("key", "states", "stats", "version")
 
-    def __init__(self, key: Key, states: tuple[RuleState, ...], version: int) -> None:
+    def __init__(self, key: Key, stats: tuple[Any, ...], states: tuple[RuleState, ...], version: int) -> None:
         self.key = key
+        self.stats = stats
         self.states = states
         self.version = version
 
@@ -47,6 +49,7 @@ class Lane:
         "open_rules",
         "since_checkpoint",
         "states",
+        "stats",
         "version",
     )
 
@@ -54,6 +57,7 @@ class Lane:
         self.history = history
         self.base = base
         self.checkpoints: list[Checkpoint] = []
+        self.stats: list[Any] = list(base.stats)
         self.states: list[RuleState] = list(base.states)
         self.version = base.version
         self.closed: list[tuple[Key, Episode]] = []
@@ -92,8 +96,10 @@ class StoredLane(msgspec.Struct, array_like=True):
 
     base_key: Key
     base_version: int
+    base_stats: list[Any]
     base_states: list[Any]
     version: int
+    stats: list[Any]
     states: list[Any]
     tail: list[Observation]
     closed: list[tuple[Key, Episode]]
@@ -111,6 +117,7 @@ class Stored(msgspec.Struct, array_like=True):
     clock_ms: int
     plan: CarePlan | None
     rules: dict[str, list[RuleKey]]
+    statistics: dict[str, list[str]]
     lanes: dict[str, StoredLane]
     last_before: dict[str, int]
     silences: list[Episode]

@@ -5,6 +5,7 @@ Every error names file, rule and field, and all errors of a file are reported at
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -215,7 +216,8 @@ def _rule(
     if statistic is None:
         return None
     levels = _levels(raw.get("levels"), name, statistic, faults)
-    return Rule(statistic=statistic, levels=levels, **common)
+    key = f"{statistic_name}{json.dumps({**parameters, **_kinds(raw)}, sort_keys=True)}"
+    return Rule(statistic=statistic, levels=levels, statistic_key=key, **common)
 
 
 def _kinds(raw: Mapping[str, Any]) -> dict[str, Any]:

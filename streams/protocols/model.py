@@ -131,6 +131,8 @@ class Rule:
     clear_for_ms: int = 0
     silence_kinds: tuple[str, ...] = ()
     watches: str = ""
+    statistic_key: str = ""
+    """Name and parameters of the statistic: rules with the same one share its state."""
 
     @property
     def key(self) -> tuple[str, str]:
