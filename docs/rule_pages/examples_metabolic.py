@@ -142,7 +142,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     ),
     "respiratory/news2": (
         news2,
-        "Each morning all inputs within a few minutes. The fourth morning is the reference's own example.",
+        "Each morning all inputs within a few minutes. On the fourth the score is an emergency.",
         "NEWS2, points",
     ),
     "respiratory/temperature": (

@@ -131,7 +131,11 @@ class Outcome:
 def run(protocol: Protocol, rule: Rule, story: Story) -> Outcome:
     """The whole protocol over the story; measures and signals of `rule`."""
     recorder = Recorder(rule.statistic) if rule.statistic is not None else None
-    watched = replace(rule, statistic=cast(Statistic, recorder)) if recorder is not None else rule
+    watched = rule
+    if (
+        recorder is not None
+    ):  # under a key of its own: rules with one statistic share its state, and one object
+        watched = replace(rule, statistic=cast(Statistic, recorder), statistic_key="recorded")
     rules = tuple(watched if r.name == rule.name else r for r in protocol.rules)
     engine = Engine(Library({protocol.name: replace(protocol, rules=rules)}))
     state = engine.new_state("example")
