@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -186,6 +187,21 @@ def test_a_protocol_file_changes_the_rule_that_it_changes_and_no_other(small: di
         assert changed["rules"][f"heart-failure/{other}"] == small["rules"][f"heart-failure/{other}"]
 
 
+def test_the_guide_s_example_changes_one_limit_and_nothing_else(tmp_path: Path):
+    guide = (Path(protocols.__file__).parents[2] / "docs/score.md").read_text()
+    [(before, after)] = re.findall(
+        r'^sed "s/\^(.*?)\$/(.*?)/" streams/protocols/heart-failure.toml', guide, re.M
+    )
+    mine = tmp_path / "mine.toml"
+    mine.write_text(re.sub(f"(?m)^{before}$", after, HEART_FAILURE.read_text()))
+    published, changed = protocols.load_file(HEART_FAILURE).rules, protocols.load_file(mine).rules
+    differ = [
+        (a.name, a.levels, b.levels) for a, b in zip(published, changed, strict=True) if a.levels != b.levels
+    ]
+    [(name, [old], [new])] = differ
+    assert (name, old.limits, new.limits) == ("weight-gain-3d", (2.0,), (1.8,))
+
+
 def test_several_seeds_are_pooled():
     few = ("--patients", "4", "--days", "20", "--processes", "1", "--only", "heart-failure", "--json")
     rows = [
@@ -209,14 +225,23 @@ def test_the_table_names_every_rule_and_its_interval():
 
 def test_the_page_has_the_tables_the_plot_and_nothing_from_elsewhere(tmp_path: Path):
     page = tmp_path / "score.html"
-    result = scad_score(*SMALL, "--only", "heart-failure", "--html", page)
+    enough = ("--patients", "24", "--days", "200", "--seed", "3", "--processes", "1")
+    result = scad_score(*enough, "--only", "heart-failure", "--html", page)
     assert result.exit_code == 0
     text = page.read_text()
+    assert "Is anyone watched less well?" in text
     assert text.count("<table") >= 3
     assert "<svg" in text
     assert "heart-failure/composite" in text
     assert "http" not in text.replace("http://www.w3.org", "")
     assert "<script" not in text
+
+
+def test_the_page_of_a_run_in_which_nothing_happened_has_no_plot(tmp_path: Path):
+    page = tmp_path / "score.html"
+    quiet = ("--patients", "1", "--days", "2", "--seed", "3", "--processes", "1")
+    assert scad_score(*quiet, "--html", page).exit_code == 0
+    assert "<svg" not in page.read_text()
 
 
 @pytest.mark.parametrize(
