@@ -33,7 +33,7 @@ class Device:
         self._client.on_connect = lambda client, *_: client.subscribe(f"scad/v1/{name}/receipts", qos=1)
         subscribed = threading.Event()
         self._client.on_subscribe = lambda *_: subscribed.set()
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 3600
         self._client.connect(HOST, platform.mosquitto.port, clean_start=False, properties=properties)
         self._client.loop_start()

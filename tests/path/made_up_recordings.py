@@ -41,7 +41,7 @@ def glucose_at(minute: int) -> float | None:
 def glucose_recording(patient: str, device: str, begin_ms: int, seed: int = 1) -> list[dict[str, Any]]:
     """Five days of a sensor."""
     rng = random.Random(seed)
-    lines = []
+    lines: list[dict[str, Any]] = []
     for minute in range(0, CGM_DAYS * 1440, SAMPLE_MINUTES):
         value = glucose_at(minute)
         if value is None:
@@ -88,7 +88,7 @@ MAKERS: tuple[tuple[str, str, int, Callable[[int, random.Random, float], dict[st
 def ward(patients: int, each: int, end_ms: int, seed: int) -> list[dict[str, Any]]:
     """`each` readings of every patient p-0, p-1, … (device d-0, …), in the order in which they were measured."""
     rng = random.Random(seed)
-    lines = []
+    lines: list[tuple[int, dict[str, Any]]] = []
     for index in range(patients):
         _, _, span_ms, make = MAKERS[index % len(MAKERS)]
         for seq in range(1, each + 1):

@@ -33,6 +33,15 @@ def platform(
         running.stop()
 
 
+def kill_and_start(platform: Platform, name: str, point: int, total: int) -> None:
+    """Kill a process once so many readings are stored, and start it again."""
+    everybody = "select count(*) from scad.reading"
+    platform.until(lambda: platform.count(everybody) >= point, f"{point} readings stored", 120)
+    platform.kill(name)
+    assert platform.count(everybody) < total, f"{name} was killed when all was over"
+    platform.start(name)
+
+
 def test_processes_killed_in_the_middle_of_20000_readings_lose_nothing_and_double_nothing(
     platform: Platform,
 ) -> None:
@@ -54,12 +63,7 @@ def test_processes_killed_in_the_middle_of_20000_readings_lose_nothing_and_doubl
             platform.scad, "fleet", "--replay", recording, "--as-recorded", "--arrays", "10"
         )
         for name, first, last in KILLED:
-            point = int(total * rng.uniform(first, last))
-            platform.until(lambda p=point: platform.stored(*names) >= p, f"{point} readings stored", 120)
-            platform.kill(name)
-            stored = platform.stored(*names)
-            assert stored < total, f"{name} was killed after all was over"
-            platform.start(name)
+            kill_and_start(platform, name, int(total * rng.uniform(first, last)), total)
         assert f"{total:,} receipted, 0 rejected" in devices.result()
         platform.until_equal(lambda: platform.stored(*names), total, 120)
         platform.until_equal(lambda: platform.standing(*names), expected, 120)
