@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.protocols import load_published
 from streams.score import Course, Event, Raised, report, tally, wilson
+from streams.score_page import render
 from streams.score_truth import BASELINES, DAY_MS, HOUR_MS, MINUTE_MS, TARGETS, Target
 
 COMPOSITE = "heart-failure/composite"
@@ -163,6 +166,20 @@ def test_the_report_has_the_contract_s_fields_and_groups_that_add_up():
     found = {name: rows[COMPOSITE]["found"] for name, rows in whole["groups"].items()}
     assert found == {"sex female": 1, "sex male": 0}
     assert report(load_published(), [], 2, DAYS, [5, 6])["seed"] == [5, 6]
+
+
+def test_the_page_has_the_tables_the_plot_and_nothing_from_elsewhere():
+    women = course([worsening(10, 20)], [alert(15, 16)])
+    men = course([worsening(10, 20)], [alert(40, 41)], groups=("sex male",))
+    text = render(report(load_published(), [women, men], 2, DAYS, [5, 6]), "2026-11-22")
+    assert "2 simulated patients of each seed" in text
+    assert "seeds 5, 6" in text
+    assert text.count("<circle") == sum(name.startswith("heart-failure/") for name in TARGETS)
+    assert re.search(
+        r"<caption>heart-failure/composite</caption>.*sex female.*1\.00.*sex male.*0\.00", text, re.S
+    )
+    assert "http" not in text
+    assert "<script" not in text
 
 
 def test_wilson_s_interval_is_that_of_the_textbook():
