@@ -174,11 +174,11 @@ class Engine:
                 continue
             self._note_time(state, o, out)
             self._contradict(state, name, o, out)
-            if in_order and changed == o.key and first is None:
+            if in_order and changed[0] == o.key and first is None:
                 self._advance(state, lane, program, o, out)
                 continue
-            first = changed if first is None else min(first, changed)
-            last = max(last, o.key)
+            first = changed[0] if first is None else min(first, changed[0])
+            last = max(last, changed[1], o.key)
             late = late or o.late
         if first is not None:
             self._rewind(state, lane, program, first, last, out, late)
@@ -188,11 +188,11 @@ class Engine:
         for other_name, other in state.lanes.items():
             if other_name == name:
                 continue
-            first = other.history.contradicted(o.identity)
-            if first is not None:
+            found = other.history.contradicted(o.identity)
+            if found is not None:
                 state.lanes[name].history.conflicts |= {o.identity}
                 program = self._program(state.timeline, other_name)
-                self._rewind(state, other, program, first, first, out, o.late)
+                self._rewind(state, other, program, *found, out, o.late)
 
     def _advance(
         self, state: PatientState, lane: Lane, program: Program, o: Observation, out: Emitter | None
@@ -272,11 +272,14 @@ class Engine:
     def _enter(
         self, state: PatientState, lane: Lane, program: Program, index: int, out: Emitter | None
     ) -> None:
-        """Go over to another version of the plan: episodes of rules that it does not have end at its `from`."""
-        start_ms = state.timeline.starts[index] if index >= 0 else NOTHING_BEFORE[0]
-        levels_of = program.levels[index + 1]
-        for position, rule_state in enumerate(lane.states):
-            if levels_of[position] is None and (rule_state.open is not None or rule_state.runs):
+        """Go over to a later version of the plan, by way of those between: episodes of rules that one of them does
+        not have end at its `from`."""
+        for step in range(lane.version + 1, index + 1):
+            levels_of = program.levels[step + 1]
+            start_ms = state.timeline.starts[step]
+            for position, rule_state in enumerate(lane.states):
+                if levels_of[position] is not None or rule_state is IDLE:
+                    continue
                 if rule_state.open is not None:
                     ended = msgspec.structs.replace(rule_state.open, end=Instant(start_ms, 0))
                     self._changed(lane, (start_ms, "", 0, 0, 0), rule_state.open, ended, out)
@@ -431,9 +434,11 @@ class Engine:
     def _forget(self, state: PatientState, cut_ms: int) -> None:
         """Drop what nothing that may still arrive can change: the base moves up to the last checkpoint
         before `cut_ms`."""
+        forgotten = False
         for lane in state.lanes.values():
             if not lane.checkpoints or lane.checkpoints[0].key[0] >= cut_ms:
                 continue
+            forgotten = True
             place = bisect_left(lane.checkpoints, cut_ms, key=lambda c: c.key[0]) - 1
             lane.base = lane.checkpoints[place]
             del lane.checkpoints[: place + 1]
@@ -443,6 +448,8 @@ class Engine:
                 state.last_before[o.kind] = o.at_ms if known is None else max(known, o.at_ms)
             lane.history.forget_before(gone)
             lane.closed = [(k, e) for k, e in lane.closed if k > lane.base.key]
+        if not forgotten:
+            return
         for kind, before in state.last_before.items():
             times = state.times.get(kind)
             if times and times[0] <= before:

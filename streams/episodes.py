@@ -130,7 +130,9 @@ def _runs(
     o: Observation,
     measure: Measure,
 ) -> tuple[Run, ...]:
-    """The runs after this measure; () when none is under way."""
+    """The runs after this measure; () when none is under way. Runs of another release's levels begin anew."""
+    if len(before) != len(levels):
+        before = ()
     after = []
     alive = False
     for index, level in enumerate(levels):

@@ -58,7 +58,8 @@ def horizon_ms(kind: str, context: dict[str, str]) -> int:
 
 def too_late(reading: Reading) -> bool:
     """Whether the reading arrived beyond its horizon: stored, marked, counted, and not evaluated."""
-    return reading.received_late_ms > horizon_ms(reading.kind, reading.context)
+    late_ms = reading.received_late_ms
+    return late_ms > DENSE_HORIZON_MS and late_ms > horizon_ms(reading.kind, reading.context)
 
 
 class Observation(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -239,9 +240,9 @@ class History:
         index = self.place(key)
         return index < len(self.keys) and self.keys[index] == key
 
-    def insert(self, observation: Observation) -> Key | None:
-        """Put the observation where it belongs. Returns the first key from which anything changed, or None
-        when it was there already. With a conflict of identity that is the earlier of the two contents."""
+    def insert(self, observation: Observation) -> tuple[Key, Key] | None:
+        """Put the observation where it belongs. Returns the first and the last key at which anything changed, or
+        None when it was there already. With a conflict of identity that reaches over all its contents."""
         key = observation.key
         if self.keys and key <= self.keys[-1]:
             index = self.place(key)
@@ -253,25 +254,26 @@ class History:
         else:
             self.keys.append(key)
             self.observations.append(observation)
-        changed = key
         if self._note_seq(observation):
             if self._identities is not None:
                 self._identities.add(observation.identity)
         elif self._twice(observation.identity):
             self.conflicts |= {observation.identity}
-            changed = min(o.key for o in self.observations if o.identity == observation.identity)
-        return changed
+            keys = [o.key for o in self.observations if o.identity == observation.identity]
+            return min(keys), max(keys)
+        return key, key
 
-    def contradicted(self, identity: tuple[str, int, int]) -> Key | None:
-        """Another lane has a reading of this identity: the key of the first one here, if there is one, which is
-        a conflict from now on."""
+    def contradicted(self, identity: tuple[str, int, int]) -> tuple[Key, Key] | None:
+        """Another lane has a reading of this identity: the first and the last key of it here, if it is here,
+        which are a conflict from now on."""
         newest = self.newest_seq.get(identity[0])
         if newest is None or newest < identity[1:]:
             return None
-        found = min((o.key for o in self.observations if o.identity == identity), default=None)
-        if found is not None:
-            self.conflicts |= {identity}
-        return found
+        keys = [o.key for o in self.observations if o.identity == identity]
+        if not keys:
+            return None
+        self.conflicts |= {identity}
+        return min(keys), max(keys)
 
     def _twice(self, identity: tuple[str, int, int]) -> bool:
         """Whether the identity was there before the observation that has just been inserted."""

@@ -100,6 +100,10 @@ def test_the_prose_of_a_rule_says_what_why_and_what_not_with_marked_evidence(key
 
 @each_rule
 def test_the_care_plan_that_is_shown_is_accepted(key):
+    found = LIBRARY.rule(*key.split("/"))
+    if found is not None and found.statistic is not None and not found.limit_names():
+        assert blocks((FOLDER / f"{key}.md").read_text(), "json") == []
+        return
     (shown,) = blocks((FOLDER / f"{key}.md").read_text(), "json")
     version = msgspec.convert({"version": 1, **json.loads(shown)}, PlanVersion)
     check_plan(LIBRARY, CarePlan(patient="example", versions=(version,)))

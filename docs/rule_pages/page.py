@@ -184,6 +184,11 @@ def for_one(protocol: Protocol, rule: Rule, plan: str) -> str:
             "The hours of this patient; those shown are today's. The alert cannot be left out of the protocol, "
             "but it waits only for kinds that the plan schedules."
         )
+    elif not rule.limit_names():
+        return (
+            "**For one patient**: not at all. The rule says that a device's readings cannot be used, or that its "
+            "clock is not set; there is nothing personal about that."
+        )
     else:
         words = channel_words(rule)
         rows, given = [], {}
@@ -193,6 +198,9 @@ def for_one(protocol: Protocol, rule: Rule, plan: str) -> str:
                 if limit is None:
                     continue
                 names = level.names(channel, len(rule.statistic.channels) == 1, len(rule.levels) == 1)
+                if not names:
+                    rows.append(["none: fixed", f"{words[channel]}, level `{level.name}`", f"{limit:g}"])
+                    continue
                 given[names[0]] = int(limit) if limit == int(limit) else limit
                 shown = " or ".join(f"`{name}`" for name in names)
                 rows.append([shown, f"{words[channel]}, level `{level.name}`", f"{limit:g}"])

@@ -32,7 +32,7 @@ COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 LEVEL_FIELDS = frozenset(
     {"name", "severity", "clear", "tolerance", "count", "of", "within_minutes", "for_minutes",
-     "max_gap_minutes", "when", "unless", "fr", "en", *COMPARISONS}
+     "max_gap_minutes", "when", "unless", "fixed", "fr", "en", *COMPARISONS}
 )  # fmt: skip
 RULE_FIELDS = frozenset(
     {"class", "unit", "decimals", "source", "watches", "statistic", "fr", "en", "levels", "severity",
@@ -294,6 +294,7 @@ def _level(raw: Mapping[str, Any], index: int, rule: str, statistic: Statistic, 
         when=frozenset(_words(raw, "when", rule, faults, where)),
         unless=frozenset(_words(raw, "unless", rule, faults, where)),
         sentence=_sentence(raw, rule, where, faults) if "fr" in raw or "en" in raw else None,
+        fixed=raw.get("fixed") is True,
     )
 
 

@@ -39,6 +39,8 @@ class Level:
     when: frozenset[str] = frozenset()
     unless: frozenset[str] = frozenset()
     sentence: dict[str, str] | None = None
+    fixed: bool = False
+    """A care plan may not move this limit."""
 
     @property
     def rank(self) -> int:
@@ -106,7 +108,9 @@ class Level:
 
     def names(self, channel: str, sole_channel: bool, sole_level: bool) -> tuple[str, ...]:
         """The names under which a care plan may set this limit: `limit`, `high`, `systolic`,
-        `high-systolic`."""
+        `high-systolic`; none for a fixed one."""
+        if self.fixed:
+            return ()
         if sole_channel:
             return ("limit", self.name) if sole_level else (self.name,)
         if sole_level:
@@ -143,8 +147,8 @@ class Rule:
         return self.statistic.kinds if self.statistic is not None else frozenset(self.silence_kinds)
 
     def limit_names(self) -> frozenset[str]:
-        """Every name that a care plan may set under this rule."""
-        if self.statistic is None:
+        """Every name that a care plan may set under this rule; a technical rule has none."""
+        if self.statistic is None or self.cls == "technical":
             return frozenset()
         channels = self.statistic.channels
         sole = len(self.levels) == 1

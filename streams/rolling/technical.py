@@ -36,24 +36,25 @@ class DeviceFault:
         return _SOUND
 
     def add(self, state: Faults, o: Observation, moment: Moment) -> tuple[Faults, Measure | None]:
+        conflict = bool(moment.conflicts) and o.identity in moment.conflicts
+        if not (o.artefact or o.flags or conflict or state.in_a_row):
+            return state, _ALL_WELL  # nearly every reading
         before = state.in_a_row.get(o.kind, 0)
         after = before + 1 if o.artefact else 0
         if after != before:
-            state = Faults({**state.in_a_row, o.kind: after})
-        if "device-fault" in o.flags or o.identity in moment.conflicts:
-            grade, said = 2.0, "conflict" if o.identity in moment.conflicts else "fault"
-        elif after >= self.streak:
-            grade, said = 1.0, "artefacts"
-        elif o.artefact:
+            rows = {kind: n for kind, n in {**state.in_a_row, o.kind: after}.items() if n}
+            state = Faults(rows) if rows else _SOUND
+        fault = conflict or "device-fault" in o.flags
+        if o.artefact and not fault and after < self.streak:
             return state, None
-        else:
-            grade, said = 0.0, "sound"
+        grade = 2.0 if fault else 1.0 if o.artefact else 0.0
         french, english = KIND_NAMES.get(o.kind, (o.kind, o.kind))
         extra: dict[str, float | str] = {"what_fr": french, "what_en": english}
-        return state, Measure((grade,), (ref(o, o.x[0] if o.x else None),), (said,), extra)
+        return state, Measure((grade,), (ref(o, o.x[0] if o.x else None),), extra=extra)
 
 
 _SOUND = Faults()
+_ALL_WELL = Measure((0.0,), ())
 
 
 class ClockFault:
@@ -69,5 +70,7 @@ class ClockFault:
         return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
+        if not o.flags:
+            return None, _ALL_WELL
         grade = 1.0 if "clock-unset" in o.flags else 0.0
         return None, Measure((grade,), (ref(o, o.x[0] if o.x else None),))

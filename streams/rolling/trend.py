@@ -41,7 +41,9 @@ class GlucoseTrend:
         value = o.x[0]
         if o.artefact or value is None or not o.x[1]:
             return state, None
-        kept = tuple(r for r in state.refs if r.at_ms > o.at_ms - self.window_ms - 1)
+        kept = state.refs
+        while kept and kept[0].at_ms < o.at_ms - self.window_ms:
+            kept = kept[1:]
         if kept and o.at_ms - kept[-1].at_ms > self.max_gap_ms:
             kept = ()
         kept = (*kept, ref(o, value))[-self.MAX_VALUES :]
@@ -56,12 +58,14 @@ class GlucoseTrend:
 
 
 def _slope_per_min(refs: tuple[Ref, ...]) -> float:
-    """Least-squares slope in units a minute."""
-    n = len(refs)
-    times = [(r.at_ms - refs[-1].at_ms) / 60_000 for r in refs]
-    values = [r.value or 0.0 for r in refs]
-    mean_t, mean_v = sum(times) / n, sum(values) / n
-    spread = sum((t - mean_t) ** 2 for t in times)
-    if spread == 0.0:
-        return 0.0
-    return sum((t - mean_t) * (v - mean_v) for t, v in zip(times, values, strict=True)) / spread
+    """Least-squares slope in units a minute; 0 when all values are of one instant."""
+    n, end_ms = len(refs), refs[-1].at_ms
+    sum_t = sum_v = sum_tt = sum_tv = 0.0
+    for r in refs:
+        t, v = (r.at_ms - end_ms) / 60_000, r.value or 0.0
+        sum_t += t
+        sum_v += v
+        sum_tt += t * t
+        sum_tv += t * v
+    spread = n * sum_tt - sum_t * sum_t
+    return (n * sum_tv - sum_t * sum_v) / spread if spread else 0.0

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from deployment import PARTITIONS, Deployment, Reader, assignments, load, publish, run
 from stand_in import Counted
-from test_worker import assert_each_once, assert_signals_without_gap, canonical
+from test_worker_live import assert_each_once, assert_signals_without_gap, canonical
 
 from streams import kafka, topics
 from streams.kafka import Record
