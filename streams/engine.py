@@ -232,10 +232,13 @@ class Engine:
     ) -> None:
         """Advance the statistics of the observation's kind and hold their rules' levels against them. A rule
         that is idle and within its band, as nearly all are nearly always, costs a comparison."""
-        stats, states = lane.stats, lane.states
+        stats, states, moment = lane.stats, lane.states, self._moment
+        moment.own_open = False
         levels_of, bands_of = program.levels[index + 1], program.bands[index + 1]
         for place, statistic, rules in watchers:
-            stats[place], measure = statistic.add(stats[place], o, self._moment)
+            if lane.open_rules:
+                moment.own_open = any(states[position].open is not None for position, _ in rules)
+            stats[place], measure = statistic.add(stats[place], o, moment)
             if measure is None:
                 continue
             values = measure.values

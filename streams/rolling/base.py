@@ -81,7 +81,7 @@ class Personal(msgspec.Struct, frozen=True):
 class Moment:
     """Where in the patient's own time an observation stands. One object is reused for a whole pass."""
 
-    __slots__ = ("clinical_open", "conflicts", "day", "minute", "personal")
+    __slots__ = ("clinical_open", "conflicts", "day", "minute", "own_open", "personal")
 
     def __init__(self) -> None:
         self.day = 0
@@ -90,6 +90,8 @@ class Moment:
         """Minute of the patient-local day."""
         self.personal = Personal()
         self.conflicts: frozenset[tuple[str, int, int]] = frozenset()
+        self.own_open = False
+        """Whether an alert of a rule that uses this very statistic is open."""
         self.clinical_open = False
         """Whether a clinical alert that watches this kind is open: a baseline does not learn meanwhile."""
 

@@ -60,7 +60,8 @@ class Composite:
     A sign is the day's deviation in robust standard deviations, smoothed with weight `smoothing` a day (EWMA),
     cut below zero and above `cap`, so that no sign reaches the limit by itself; it counts for `memory_hours`.
     Signs: weight (also while it cannot be compared yet: nothing), resting heart rate, oxygen saturation
-    (downwards), and the questionnaire.
+    (downwards), and the questionnaire. Its baselines do not learn while its own alert is open. An alert of a
+    single sign does not stop them: one of those is open most of the time, and the score would be blind.
     """
 
     channels: ClassVar[tuple[str, ...]] = ("score",)
@@ -118,9 +119,7 @@ class Composite:
         if moment.day != sign.day and baseline.centre is not None:
             deviation = max(-1.0, min(2.0 * self.cap, way * baseline.z(value)))
             smooth += self.smoothing * (deviation - smooth)
-        baseline = (
-            forget(baseline) if moment.clinical_open else learn(baseline, usual, o.at_ms, moment.day, value)
-        )
+        baseline = forget(baseline) if moment.own_open else learn(baseline, usual, o.at_ms, moment.day, value)
         return Sign(baseline, smooth, o.at_ms, moment.day, ref(o, value))
 
     def _measure(self, signs: Signs, o: Observation) -> Measure:
