@@ -14,9 +14,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-MAX_RANGES = 128
-"""Ranges beyond `through` kept per epoch, the lowest ones. A device that empties its buffer in order needs
-one or two; several bridges that take turns some dozens. A receipt stays under 4 kB."""
+MAX_RANGES = 1_024
+"""Ranges beyond `through` named in one receipt, the lowest ones. A device that empties its buffer in order needs
+one or two; several bridges that take turns some dozens; one that sends in no order at all needs as many as it may
+have in flight (1,000 readings), else its window fills and it waits for ever. A receipt stays under 32 kB."""
+KEPT_RANGES = 8_192
+"""Ranges beyond `through` kept per epoch, the lowest ones: those that a receipt has no room for grow together
+unseen, so that 30,000 readings in no order are receipted without being sent again. At most some 60 kB a device."""
 MAX_EPOCHS = 4
 """Epochs kept per device, the highest. A device raises its epoch when it must start counting again."""
 MAX_REJECTED = 500
@@ -116,7 +120,7 @@ def note(ledger: Ledger, epoch: int, seqs: Iterable[int], oldest: int | None = N
         _believe(seen, oldest)
     for first, last in _runs(numbers):
         _add(seen, first, last)
-    del seen.ranges[MAX_RANGES + 1 :]  # one for `through`
+    del seen.ranges[KEPT_RANGES + 1 :]  # one for `through`
     return seen
 
 
@@ -126,7 +130,7 @@ def receipt(epoch: int, seen: Seen | None, rejected: Iterable[Rejected] = ()) ->
     if seen is None:
         return Receipt(epoch, NOTHING, (), named)
     if seen.ranges and seen.ranges[0][0] <= seen.base:
-        return Receipt(epoch, seen.ranges[0][1], tuple(seen.ranges[1:]), named)
+        return Receipt(epoch, seen.ranges[0][1], tuple(seen.ranges[1 : MAX_RANGES + 1]), named)
     return Receipt(epoch, seen.base - 1, tuple(seen.ranges[:MAX_RANGES]), named)
 
 

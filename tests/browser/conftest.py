@@ -29,7 +29,7 @@ TIMEOUT_MS = 20_000  # two cores are shared with the services of the run
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, which would break asyncio.run elsewhere
 def browser(chromium: Path) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=str(chromium), args=ARGUMENTS)
@@ -37,7 +37,7 @@ def browser(chromium: Path) -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def quick_hashes() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     patch.setattr(accounts, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
