@@ -29,7 +29,9 @@ TIMEOUT_MS = 20_000  # two cores are shared with the services of the run
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="module")  # Playwright keeps an event loop running, which would break asyncio.run elsewhere
+@pytest.fixture(
+    scope="module"
+)  # Playwright keeps an event loop running, which would break asyncio.run elsewhere
 def browser(chromium: Path) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=str(chromium), args=ARGUMENTS)
