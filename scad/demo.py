@@ -49,7 +49,7 @@ class DemoError(RuntimeError):
 
 
 class _StopError(Exception):
-    """Ctrl-C or SIGTERM."""
+    """SIGTERM, or the terminal was closed."""
 
 
 @dataclass
@@ -67,20 +67,22 @@ class Demo:
         """Run until Ctrl-C, or for `seconds` once the page is there. Raises DemoError, ServiceError."""
         folder = Path(tempfile.mkdtemp(prefix="scad-demo-"))
         folder.chmod(0o711)  # PostgreSQL runs as nobody where the demo runs as root
-        previous = signal.signal(signal.SIGTERM, _stop)
+        previous = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             self._start(folder)
             self._watch(seconds)
         except (KeyboardInterrupt, _StopError):
             pass
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            for number in previous:
+                signal.signal(number, signal.SIG_IGN)
             self._say("stopping")
             with _deaf_to_interrupts():
                 for service in reversed(self._running):
                     service.stop()
                 shutil.rmtree(folder, ignore_errors=True)
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
             self._say("stopped; nothing is left behind")
 
     # ── starting ──────────────────────────────────────────────────────────────────────────────────────

@@ -41,7 +41,7 @@ JAVA_AT_LEAST = 17
 ZONE_FILE = Path("/usr/share/zoneinfo/Europe/Paris")
 
 POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
+<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>scad</groupId>
   <artifactId>kafka-runtime</artifactId>
