@@ -14,7 +14,7 @@ import msgspec
 from streams.history import Observation
 from streams.protocols.model import Level, Rule
 from streams.rolling import Measure, Ref
-from streams.signal import SEVERITY_RANK, Severity
+from streams.signal import Severity
 
 MAX_REFS = 8
 """Readings kept as evidence of one decision: the first and the last of a long run. More would not be read."""
@@ -265,7 +265,3 @@ def _merged(run: tuple[Ref, ...], now: tuple[Ref, ...]) -> tuple[Ref, ...]:
     refs = {(r.device, r.epoch, r.seq, r.at_ms): r for r in (*now, *run)}
     ordered = sorted(refs.values(), key=lambda r: (r.at_ms, r.device, r.epoch, r.seq))
     return tuple(ordered if len(ordered) <= MAX_REFS else (ordered[0], *ordered[1 - MAX_REFS :]))
-
-
-def rank_of(severity: str) -> int:
-    return SEVERITY_RANK[severity]

@@ -236,10 +236,6 @@ class History:
         """Index of the first observation at or after `key`."""
         return bisect_left(self.keys, key)
 
-    def holds(self, key: Key) -> bool:
-        index = self.place(key)
-        return index < len(self.keys) and self.keys[index] == key
-
     def insert(self, observation: Observation) -> tuple[Key, Key] | None:
         """Put the observation where it belongs. Returns the first and the last key at which anything changed, or
         None when it was there already. With a conflict of identity that reaches over all its contents."""
