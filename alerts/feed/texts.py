@@ -1,4 +1,4 @@
-"""The page's texts: one catalogue file (texts.toml), French and English, checked when it is loaded."""
+"""The pages' texts: a catalogue of files (texts/*.toml), French and English, checked when it is loaded."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ class TextError(LookupError):
 
 @cache
 def catalogue() -> dict[str, dict[str, str]]:
-    """Every text by its dotted key ("login.title"), in every language. Raises TextError where one lacks."""
-    tables = tomllib.loads(files("alerts.feed").joinpath("texts.toml").read_text(encoding="utf-8"))
+    """Every text by its dotted key ("login.title"), in every language.
+
+    Raises TextError where a text lacks a language, or two files have the same key.
+    """
     texts: dict[str, dict[str, str]] = {}
-    for table, entries in tables.items():
-        for name, by_language in entries.items():
-            missing = [language for language in LANGUAGES if not by_language.get(language)]
-            if missing:
-                raise TextError(f"texts.toml: {table}.{name} has no text in {', '.join(missing)}")
-            texts[f"{table}.{name}"] = by_language
+    folder = files("alerts.feed").joinpath("texts")
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        for table, entries in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            for name, by_language in entries.items():
+                key = f"{table}.{name}"
+                missing = [language for language in LANGUAGES if not by_language.get(language)]
+                if missing:
+                    raise TextError(f"texts/{file.name}: {key} has no text in {', '.join(missing)}")
+                if key in texts:
+                    raise TextError(f"texts/{file.name}: {key} is in another file already")
+                texts[key] = by_language
     return texts
 
 
@@ -41,7 +48,7 @@ class Texts:
         try:
             text = catalogue()[key][self.language]
         except KeyError:
-            raise TextError(f"texts.toml has no {key!r}") from None
+            raise TextError(f"texts/*.toml have no {key!r}") from None
         return text.format(**values) if values else text
 
     def count(self, key: str, n: int, **values: object) -> str:

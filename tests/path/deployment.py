@@ -107,9 +107,11 @@ class Deployment:
         return running.start()
 
     def end(self) -> None:
+        """Kill what still runs, and print the end of each log: pytest shows it where the test failed."""
         for running in self.processes:
             if running.running:
                 running.kill()
+            print(f"-- {running.log.stem}\n{running.tail()}")
 
 
 def reading(device: str, seq: int, measured_at_ms: int = T0_MS, **more: Any) -> dict[str, Any]:
