@@ -108,7 +108,7 @@ async def queue(
     limit: Annotated[int, Query(ge=1, le=assemble.ROWS_MAX)] = assemble.ROWS_SHOWN,
 ) -> Queue:
     """The live queue as the page shows it: a row per patient, gravest first."""
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         return await assemble.queue(conn, viewer, feed.clock.now_ms(), limit)
 
 
@@ -136,7 +136,7 @@ async def stream(
     token = request.cookies.get(sessions.COOKIE, "")
 
     async def still_valid() -> bool:
-        async with feed.database.writing() as conn:
+        async with feed.database.writing(None) as conn:
             return await sessions.find(conn, token, feed.wall_now()) is not None
 
     parts = feed.hub.stream(viewer, after, still_valid)
@@ -160,7 +160,7 @@ async def stream(
 @api.get("/patients/{patient}", responses=_answers(404))
 async def patient(feed: FeedDep, viewer: ViewerDep, patient: PatientPath) -> PatientPage:
     """One patient: identity, devices, care plan, last values, alerts and their steps."""
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         page = await assemble.patient_page(conn, viewer, patient, feed.clock.now_ms())
     if page is None:
         _missing("patient")
@@ -180,7 +180,7 @@ async def patient_readings(
     """Stored readings in the order in which they were measured, artefacts and late ones included."""
     now = to_datetime(feed.clock.now_ms())
     begin, end = from_ or now - timedelta(days=READINGS_DAYS), to or now
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         if patient not in await queries.persons(conn, viewer, [patient]):
             _missing("patient")
         found = await queries.readings(conn, patient, kind, begin, end, limit + 1)
@@ -201,7 +201,7 @@ async def alerts(
 ) -> Alerts:
     """Alerts of every state, the latest first, page by page."""
     place = _place(before) if before else None
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         found = await queries.alerts(
             conn, viewer, patient=patient, state=state, rule=rule, before=place, limit=limit
         )
@@ -212,7 +212,7 @@ async def alerts(
 @api.get("/alerts/{alert}", responses=_answers(404))
 async def alert(feed: FeedDep, viewer: ViewerDep, alert: UUID) -> AlertDetail:
     """An alert and everything that happened to it, the latest step first."""
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         found = await queries.alert(conn, viewer, alert)
         if found is None:
             _missing("alert")
@@ -233,7 +233,7 @@ async def acknowledge_alert(
         _missing("alert")
     if isinstance(result, Conflict):
         return JSONResponse(result.model_dump(mode="json"), 409)
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         found = await queries.alert(conn, viewer, alert)
     if found is None:
         _missing("alert")

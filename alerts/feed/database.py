@@ -10,6 +10,8 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
+from alerts.feed.viewer import Viewer
+
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
 # A request holds a connection for milliseconds; ten serve some hundred pages a second on two cores.
@@ -56,14 +58,32 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
-        """A transaction in which every statement sees the same instant and none may write."""
+    async def reading(self, viewer: Viewer | None) -> AsyncIterator[Connection]:
+        """A transaction in which every statement sees the same instant and none may write.
+
+        The database shows what `viewer` may see; to nobody (None) no row about a patient.
+        """
         async with self._pool.connection() as conn, conn.transaction():
             await conn.execute("set transaction isolation level repeatable read, read only")
+            await _become(conn, viewer)
             yield conn
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Connection]:
-        """A transaction that commits at the end of the block, or nothing of it."""
+    async def writing(self, viewer: Viewer | None) -> AsyncIterator[Connection]:
+        """A transaction that commits at the end of the block, or nothing of it; seen as in `reading`."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await _become(conn, viewer)
+            yield conn
+
+    @asynccontextmanager
+    async def service(self) -> AsyncIterator[Connection]:
+        """A transaction of the process itself, which sees every team: the listener, metrics, and enrolment,
+        which must know all intervals of a device. Whoever asks for it answers for what leaves it."""
         async with self._pool.connection() as conn, conn.transaction():
             yield conn
+
+
+async def _become(conn: Connection, viewer: Viewer | None) -> None:
+    """Say for this transaction who looks: by the hash of the session's token, which nobody can guess."""
+    session = viewer.token_hash.hex() if viewer is not None else ""
+    await conn.execute("select set_config('scad.session', %s, true)", (session,))

@@ -40,7 +40,7 @@ async def live() -> dict[str, str]:
 async def ready(feed: FeedDep) -> JSONResponse:
     """200 when the database answers and has the schema of this release; else 503 and what is wrong."""
     try:
-        async with feed.database.reading() as conn:
+        async with feed.database.service() as conn:
             applied = await queries.schema_names(conn)
     except UNAVAILABLE as error:
         log.warning("not ready: the database does not answer", error=str(error).strip())
@@ -77,7 +77,7 @@ async def metrics(request: Request, feed: FeedDep) -> Response:
         )
     if viewer.role not in OPERATING:
         raise NotAllowedError
-    async with feed.database.reading() as conn:
+    async with feed.database.service() as conn:
         counts = await queries.open_alert_counts(conn)
     feed.metrics.alerts.clear()
     for row in counts:

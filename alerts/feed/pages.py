@@ -61,7 +61,7 @@ async def _queue(
     request: Request, feed: FeedDep, viewer: Viewer, shown: int, conflict: Conflict | None = None
 ) -> Response:
     now_ms = feed.clock.now_ms()
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         found = await assemble.queue(conn, viewer, now_ms, shown)
         rows: list[tuple[AlertClass, QueueRow]] = [
             *(("clinical", row) for row in found.clinical),
@@ -111,7 +111,7 @@ async def queue_rows(
     is not in the queue any more."""
     now_ms = feed.clock.now_ms()
     patients = [name for name in patient or [] if "\x00" not in name]
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         rows = await assemble.rows_of(conn, viewer, patients, to_datetime(now_ms))
         counts = await queries.counts(conn, viewer)
         current = await queries.current_to(conn, to_datetime(now_ms))
@@ -156,7 +156,7 @@ async def acknowledge_form(
 
 async def acknowledge(feed: FeedDep, viewer: Viewer, which: UUID, note: str | None) -> Conflict | bool | None:
     """Take note of an alert: True; who was quicker; or None when the viewer has no such alert."""
-    async with feed.database.writing() as conn:
+    async with feed.database.writing(viewer) as conn:
         if await queries.alert(conn, viewer, which) is None:
             return None
         at = to_datetime(feed.clock.now_ms())
@@ -179,7 +179,7 @@ async def patient_page(
     days: Annotated[int, Query(ge=1, le=366)] = PERIODS[0],
 ) -> Response:
     now_ms = feed.clock.now_ms()
-    async with feed.database.reading() as conn:
+    async with feed.database.reading(viewer) as conn:
         page = await assemble.patient_page(conn, viewer, patient, now_ms) if "\x00" not in patient else None
         if page is None:
             return _not_found(request, viewer)
@@ -251,7 +251,7 @@ async def login(
             user=user[:64],
             next=path,
         )
-    async with feed.database.writing() as conn:
+    async with feed.database.writing(viewer) as conn:
         token = await sessions.begin(conn, viewer, now)
     response = RedirectResponse(path, 303)
     sessions.set_cookie(response, token, secure=request.url.scheme == "https")
@@ -264,7 +264,7 @@ async def logout(
 ) -> Response:
     if not sessions.same_site(request) or not sessions.csrf_matches(viewer, csrf):
         raise BadTokenError
-    async with feed.database.writing() as conn:
+    async with feed.database.writing(viewer) as conn:
         await sessions.end(conn, viewer)
     response = RedirectResponse("/login?ended=true", 303)
     response.delete_cookie(sessions.COOKIE, path="/")

@@ -131,13 +131,13 @@ class Hub:
 
     async def _catch_up(self) -> None:
         if self.cursor is None:
-            async with self._database.reading() as conn:
+            async with self._database.service() as conn:
                 result = await conn.execute("select coalesce(max(id), 0) as id from scad.alert_event")
                 row = await result.fetchone()
                 self.cursor = int(row["id"]) if row else 0
             return
         while True:
-            async with self._database.reading() as conn:
+            async with self._database.service() as conn:
                 found = await self._events(conn, None, self.cursor, None, PAGE)
             for event in found:
                 self._hand_on(event)
@@ -213,7 +213,7 @@ class Hub:
         """Events in (after, until] from the table; one `reload` instead when they are too many."""
         if after >= until:
             return
-        async with self._database.reading() as conn:
+        async with self._database.reading(viewer) as conn:
             found = await self._events(conn, viewer, after, until, CATCH_UP_MAX + 1)
         if len(found) > CATCH_UP_MAX:
             yield Event(until, "", message("reload", self.clock_now(), until))
