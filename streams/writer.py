@@ -1,4 +1,5 @@
-"""The writer: readings, alert signals, refusals and states of devices from Kafka into the database.
+"""The writer: readings, alert signals, refusals and states of devices from Kafka into the database, and what
+waits in the outbox from the database to Kafka.
 
 At least once from Kafka, idempotent into the database: offsets are committed after the database has. A
 database that is away is waited for; meanwhile nothing is fetched (the partitions are paused, so Kafka holds
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -18,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from prometheus_client import Counter, Gauge, Histogram
 
+from alerts.outbox import keep_publishing
 from alerts.store.connection import Connection
 from scad.clock import Clock
 from scad.settings import Settings
@@ -77,9 +80,15 @@ async def run_writer(settings: Settings, clock: Clock, stop: asyncio.Event) -> N
     )
     await started(consumer, settings)
     writer = Writer(settings, clock, consumer)
+    publishing = asyncio.create_task(keep_publishing(settings, stop), name="outbox")
     try:
         await writer.run(stop)
     finally:
+        if stop.is_set():  # it notices by itself; a thread of it may still hold its connection
+            await asyncio.wait({publishing}, timeout=CONNECT_SECONDS)
+        publishing.cancel()
+        with suppress(asyncio.CancelledError):
+            await publishing
         await consumer.stop()
         writer.close()
 
