@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from alerts.feed import assemble, queries, sessions
-from alerts.feed.context import ActingDep, FeedDep, ViewerDep
+from alerts.feed.context import ActingDep, FeedDep, SeeingDep, SessionDep
 from alerts.feed.models import (
     Acknowledged,
     AlertDetail,
@@ -88,7 +88,7 @@ def problem(status: int, detail: str) -> JSONResponse:
 
 
 @api.get("/session", responses=_answers())
-async def session(feed: FeedDep, viewer: ViewerDep) -> Session:
+async def session(feed: FeedDep, viewer: SessionDep) -> Session:
     """Who is logged in, and the token that writes must carry."""
     return Session(
         login=viewer.login,
@@ -104,7 +104,7 @@ async def session(feed: FeedDep, viewer: ViewerDep) -> Session:
 @api.get("/queue", responses=_answers())
 async def queue(
     feed: FeedDep,
-    viewer: ViewerDep,
+    viewer: SeeingDep,
     limit: Annotated[int, Query(ge=1, le=assemble.ROWS_MAX)] = assemble.ROWS_SHOWN,
 ) -> Queue:
     """The live queue as the page shows it: a row per patient, gravest first."""
@@ -126,7 +126,7 @@ async def queue(
 async def stream(
     request: Request,
     feed: FeedDep,
-    viewer: ViewerDep,
+    viewer: SeeingDep,
     after: Annotated[int | None, Query(ge=0, le=CURSOR_MAX, description="`cursor` of GET /api/queue")] = None,
     last_event_id: Annotated[str | None, Header(description="Where a lost connection goes on")] = None,
 ) -> Response:
@@ -158,7 +158,7 @@ async def stream(
 
 
 @api.get("/patients/{patient}", responses=_answers(404))
-async def patient(feed: FeedDep, viewer: ViewerDep, patient: PatientPath) -> PatientPage:
+async def patient(feed: FeedDep, viewer: SeeingDep, patient: PatientPath) -> PatientPage:
     """One patient: identity, devices, care plan, last values, alerts and their steps."""
     async with feed.database.reading(viewer) as conn:
         page = await assemble.patient_page(conn, viewer, patient, feed.clock.now_ms())
@@ -170,7 +170,7 @@ async def patient(feed: FeedDep, viewer: ViewerDep, patient: PatientPath) -> Pat
 @api.get("/patients/{patient}/readings", responses=_answers(404))
 async def patient_readings(
     feed: FeedDep,
-    viewer: ViewerDep,
+    viewer: SeeingDep,
     patient: PatientPath,
     kind: Annotated[str | None, Query(pattern=WORD)] = None,
     from_: Annotated[AwareDatetime | None, Query(alias="from", description="Default: 14 days ago")] = None,
@@ -192,7 +192,7 @@ async def patient_readings(
 @api.get("/alerts", responses=_answers())
 async def alerts(
     feed: FeedDep,
-    viewer: ViewerDep,
+    viewer: SeeingDep,
     patient: Annotated[str | None, Query(pattern=PATIENT_PATTERN)] = None,
     state: Annotated[AlertState | None, Query()] = None,
     rule: Annotated[str | None, Query(pattern=WORD)] = None,
@@ -210,7 +210,7 @@ async def alerts(
 
 
 @api.get("/alerts/{alert}", responses=_answers(404))
-async def alert(feed: FeedDep, viewer: ViewerDep, alert: UUID) -> AlertDetail:
+async def alert(feed: FeedDep, viewer: SeeingDep, alert: UUID) -> AlertDetail:
     """An alert and everything that happened to it, the latest step first."""
     async with feed.database.reading(viewer) as conn:
         found = await queries.alert(conn, viewer, alert)

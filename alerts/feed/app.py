@@ -29,6 +29,7 @@ from alerts.feed.context import (
 )
 from alerts.feed.database import UNAVAILABLE, Database
 from alerts.feed.guard import Guard
+from alerts.feed.login import login_routes
 from alerts.feed.metrics import FeedMetrics
 from alerts.feed.operations import operations
 from alerts.feed.pages import pages
@@ -86,6 +87,7 @@ def create_app(database: str, clock: Clock | None = None, *, demonstration: bool
     )
     app.state.feed = feed
     app.include_router(pages)
+    app.include_router(login_routes)
     app.include_router(api)
     app.include_router(operations)
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Header, Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
@@ -17,6 +17,7 @@ from alerts.feed.curves import LARGE, SMALL, draw
 from alerts.feed.database import Database
 from alerts.feed.formats import Formats, years
 from alerts.feed.metrics import FeedMetrics
+from alerts.feed.roles import Permission, allowed
 from alerts.feed.stream import Hub
 from alerts.feed.texts import LANGUAGES, Texts, choose_language
 from alerts.feed.viewer import Viewer
@@ -24,6 +25,8 @@ from devices.times import from_datetime, to_datetime
 from scad.clock import Clock
 
 THEMES = ("auto", "light", "dark")
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 LANGUAGE_COOKIE, THEME_COOKIE = "scad_language", "scad_theme"
 
 # What the script says by itself; everything else comes as markup from here.
@@ -135,23 +138,44 @@ async def viewer_of_request(
 ViewerDep = Annotated[Viewer, Depends(viewer_of_request)]
 
 
-async def acting_viewer(
-    request: Request,
-    viewer: ViewerDep,
-    x_csrf_token: Annotated[str | None, Header(description="`csrf_token` of GET /api/session")] = None,
-) -> Viewer:
-    """Somebody who may act, with a request that carries the session's token in a header.
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """A dependency: the logged-in person, whose role includes `name`; what permission() returns."""
 
-    Raises BadTokenError or NotAllowedError.
+    name: Permission
+
+    async def __call__(self, request: Request, viewer: ViewerDep) -> Viewer:
+        if request.method not in SAFE_METHODS:
+            await check_token(request, viewer)
+        if not allowed(viewer.role, self.name):
+            raise NotAllowedError
+        return viewer
+
+
+def permission(name: Permission) -> Permitted:
+    """The dependency of a route that needs this permission: `Annotated[Viewer, Depends(permission("act"))]`.
+
+    Asks for the session's CSRF token where the method writes. Raises NotLoggedInError, BadTokenError,
+    NotAllowedError.
     """
-    if not sessions.same_site(request) or not sessions.csrf_matches(viewer, x_csrf_token):
+    return Permitted(name)
+
+
+async def check_token(request: Request, viewer: Viewer) -> None:
+    """Raises BadTokenError unless the request comes from a page of ours with the session's token, in the
+    header X-CSRF-Token or the form field `csrf`."""
+    sent = request.headers.get("x-csrf-token")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if sent is None and kind in FORMS:
+        field = (await request.form()).get("csrf")
+        sent = field if isinstance(field, str) else None
+    if not sessions.same_site(request) or not sessions.csrf_matches(viewer, sent):
         raise BadTokenError
-    if not viewer.may_act:
-        raise NotAllowedError
-    return viewer
 
 
-ActingDep = Annotated[Viewer, Depends(acting_viewer)]
+SessionDep = Annotated[Viewer, Depends(permission("session"))]
+SeeingDep = Annotated[Viewer, Depends(permission("see_patients"))]
+ActingDep = Annotated[Viewer, Depends(permission("act"))]
 
 
 def language_of(request: Request) -> str:

@@ -17,13 +17,14 @@ from alerts.feed.context import (
     FeedDep,
     NotAllowedError,
     NotLoggedInError,
-    ViewerDep,
+    SessionDep,
     render,
     viewer_of_request,
 )
 from alerts.feed.database import UNAVAILABLE
+from alerts.feed.roles import allowed
 from alerts.feed.sessions import COOKIE
-from alerts.feed.viewer import OPERATING, Viewer
+from alerts.feed.viewer import Viewer
 from alerts.schema import load_migrations
 
 log = structlog.get_logger()
@@ -75,7 +76,7 @@ async def metrics(request: Request, feed: FeedDep) -> Response:
             401,
             headers={"WWW-Authenticate": 'Basic realm="scad metrics", charset="UTF-8"'},
         )
-    if viewer.role not in OPERATING:
+    if not allowed(viewer.role, "metrics"):
         raise NotAllowedError
     async with feed.database.service() as conn:
         counts = await queries.open_alert_counts(conn)
@@ -105,12 +106,12 @@ async def _operator(request: Request, feed: Feed) -> Viewer | None:
 
 
 @operations.get("/openapi.json")
-async def openapi(request: Request, viewer: ViewerDep) -> JSONResponse:
+async def openapi(request: Request, viewer: SessionDep) -> JSONResponse:
     return JSONResponse(request.app.openapi())
 
 
 @operations.get("/docs")
-async def docs(request: Request, viewer: ViewerDep) -> Response:
+async def docs(request: Request, viewer: SessionDep) -> Response:
     """The operations of /openapi.json as a page of our own: nothing is loaded from anywhere else."""
     description: dict[str, Any] = request.app.openapi()
     found = [

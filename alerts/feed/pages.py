@@ -1,4 +1,4 @@
-"""The pages: log-in, queue, patient. Everything works without JavaScript; with it, it is live."""
+"""The pages: queue, patient. Everything works without JavaScript; with it, it is live."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from alerts.feed.context import (
     LANGUAGE_COOKIE,
     THEME_COOKIE,
     THEMES,
+    ActingDep,
     BadTokenError,
     FeedDep,
-    NotAllowedError,
-    ViewerDep,
+    SeeingDep,
     render,
     render_text,
 )
@@ -51,7 +51,7 @@ def freshness(current_ms: int | None, now_ms: int) -> str:
 async def queue_page(
     request: Request,
     feed: FeedDep,
-    viewer: ViewerDep,
+    viewer: SeeingDep,
     rows: Annotated[int, Query(ge=1, le=assemble.ROWS_MAX)] = assemble.ROWS_SHOWN,
 ) -> Response:
     return await _queue(request, feed, viewer, rows)
@@ -104,7 +104,7 @@ def _within(request: Request, viewer: Viewer, views: list[assemble.RowView], sho
 async def queue_rows(
     request: Request,
     feed: FeedDep,
-    viewer: ViewerDep,
+    viewer: SeeingDep,
     patient: Annotated[list[str] | None, Query(max_length=ROWS_AT_ONCE)] = None,
 ) -> Response:
     """The rows of some patients as the page shows them now, and its header; `html` is null for a row that
@@ -138,14 +138,8 @@ async def queue_rows(
 
 
 @pages.post("/alerts/{alert}/acknowledge")
-async def acknowledge_form(
-    request: Request, feed: FeedDep, viewer: ViewerDep, alert: UUID, csrf: Annotated[str, Form()] = ""
-) -> Response:
+async def acknowledge_form(request: Request, feed: FeedDep, viewer: ActingDep, alert: UUID) -> Response:
     """The button without JavaScript: back to the queue, or the queue with who was quicker (409)."""
-    if not sessions.same_site(request) or not sessions.csrf_matches(viewer, csrf):
-        raise BadTokenError
-    if not viewer.may_act:
-        raise NotAllowedError
     conflict = await acknowledge(feed, viewer, alert, None)
     if isinstance(conflict, Conflict):
         return await _queue(request, feed, viewer, assemble.ROWS_SHOWN, conflict)
@@ -174,7 +168,7 @@ async def acknowledge(feed: FeedDep, viewer: Viewer, which: UUID, note: str | No
 async def patient_page(
     request: Request,
     feed: FeedDep,
-    viewer: ViewerDep,
+    viewer: SeeingDep,
     patient: str,
     days: Annotated[int, Query(ge=1, le=366)] = PERIODS[0],
 ) -> Response:
@@ -199,76 +193,6 @@ async def patient_page(
 
 def _not_found(request: Request, viewer: Viewer) -> Response:
     return render(request, "error.html", viewer, 404, message="error.not_found", refresh=None)
-
-
-@pages.get("/login")
-async def login_page(request: Request, next: str = "/", ended: bool = False) -> Response:
-    return render(
-        request,
-        "login.html",
-        None,
-        problem=None,
-        minutes=0,
-        ended=ended,
-        user="",
-        next=sessions.local_path(next),
-    )
-
-
-@pages.post("/login")
-async def login(
-    request: Request,
-    feed: FeedDep,
-    user: Annotated[str, Form()] = "",
-    password: Annotated[str, Form()] = "",
-    next: Annotated[str, Form()] = "/",
-) -> Response:
-    """Open a session; 401 with the form for a wrong password, 429 when there were too many."""
-    if not sessions.same_site(request):
-        raise BadTokenError
-    now = feed.wall_now()
-    address = request.client.host if request.client is not None else ""
-    problem, minutes, viewer = "failed", 0, None
-    if not feed.limiter.allow(address, now.timestamp()):
-        problem, minutes = "locked", 1
-        outcome = "limited"
-    else:
-        viewer, minutes = await feed.accounts.check(user, password, now)
-        outcome = "success" if viewer is not None else "locked" if minutes else "refused"
-        problem = "locked" if minutes else "failed"
-    feed.metrics.logins.labels(outcome).inc()
-    path = sessions.local_path(next)
-    if viewer is None:
-        status = 429 if minutes else 401
-        return render(
-            request,
-            "login.html",
-            None,
-            status,
-            problem=problem,
-            minutes=minutes,
-            ended=False,
-            user=user[:64],
-            next=path,
-        )
-    async with feed.database.writing(viewer) as conn:
-        token = await sessions.begin(conn, viewer, now)
-    response = RedirectResponse(path, 303)
-    sessions.set_cookie(response, token, secure=request.url.scheme == "https")
-    return response
-
-
-@pages.post("/logout")
-async def logout(
-    request: Request, feed: FeedDep, viewer: ViewerDep, csrf: Annotated[str, Form()] = ""
-) -> Response:
-    if not sessions.same_site(request) or not sessions.csrf_matches(viewer, csrf):
-        raise BadTokenError
-    async with feed.database.writing(viewer) as conn:
-        await sessions.end(conn, viewer)
-    response = RedirectResponse("/login?ended=true", 303)
-    response.delete_cookie(sessions.COOKIE, path="/")
-    return response
 
 
 @pages.post("/preferences")

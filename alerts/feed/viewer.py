@@ -11,9 +11,6 @@ ROLES: tuple[Role, ...] = ("nurse", "physician", "administrator", "engineer", "a
 
 # Who may change what becomes of an alert: those who answer for patients.
 ACTING: frozenset[Role] = frozenset({"nurse", "physician"})
-# Who may read the process's own figures; they name no patient.
-OPERATING: frozenset[Role] = frozenset({"administrator", "engineer"})
-
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
