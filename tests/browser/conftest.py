@@ -8,15 +8,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from argon2 import PasswordHasher
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "alerts" / "served"))  # the made-up ward is shared
 
 from feed_server import RunningFeed, running
-from made_up_ward import NOW_MS, PASSWORD, add_patient, enrol, fill
+from made_up_ward import NOW_MS, PASSWORD, add_patient, enrol
+from ward_fixtures import quick_hashes, ward, ward_template
 
-from alerts.feed import accounts
 from alerts.schema import apply_schema
 from scad.services import Postgres
 
@@ -25,6 +24,8 @@ ARGUMENTS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 TIMEOUT_MS = 20_000  # two cores are shared with the services of the run
+
+__all__ = ["browser", "feed", "quick_hashes", "ward", "ward_template", "window"]
 
 Open = Callable[..., Page]
 
@@ -37,32 +38,6 @@ def browser(chromium: Path) -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=str(chromium), args=ARGUMENTS)
         yield found
         found.close()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_hashes() -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(accounts, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="session")
-def ward_template(postgres: Postgres) -> str:
-    address = postgres.create_database("scad_browser_ward")
-    with psycopg.connect(address, autocommit=True) as conn:
-        apply_schema(conn)
-        fill(conn)
-    postgres.make_template("scad_browser_ward")
-    return "scad_browser_ward"
-
-
-@pytest.fixture
-def ward(postgres: Postgres, ward_template: str) -> Iterator[RunningFeed]:
-    address = postgres.create_database(template=ward_template)
-    with psycopg.connect(address, autocommit=True) as conn, running(address, conn) as found:
-        yield found
-    postgres.drop_database(address)
 
 
 @pytest.fixture
