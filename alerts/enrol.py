@@ -105,9 +105,9 @@ def enrol(
         if faults:
             raise EnrolmentError("\n".join(faults))
         for device in sorted(set(done.devices)):
-            _announce_device(conn, device, now_ms)
+            announce_device(conn, device, now_ms)
         for patient in sorted(set(done.care_plans)):
-            _announce_plan(conn, patient, now_ms)
+            announce_plan(conn, patient, now_ms)
     return done
 
 
@@ -118,9 +118,9 @@ def announce_everything(conn: Connection, now_ms: int) -> int:
         devices = [row[0] for row in conn.execute("select device from scad.device order by 1").fetchall()]
         plans = conn.execute("select distinct patient from scad.care_plan order by 1").fetchall()
         for device in devices:
-            _announce_device(conn, device, now_ms)
+            announce_device(conn, device, now_ms)
         for (patient,) in plans:
-            _announce_plan(conn, patient, now_ms)
+            announce_plan(conn, patient, now_ms)
     return len(devices) + len(plans)
 
 
@@ -211,34 +211,42 @@ def _devices(conn: Connection, entry: PatientEntry, patient: str, now_ms: int, d
 
 def _assign_device(conn: Connection, use: DeviceUse, patient: str, place: str) -> bool:
     """Write the device's intervals where they change; whether they did."""
-    before = _intervals(conn, use.device)
+    before = intervals_of(conn, use.device)
     try:
         after = assign(before, patient, use.from_ms, use.to_ms)
     except AssignmentConflictError as error:
         raise EnrolmentError(f"{place}: {error}") from None
     if after == before:
         return False
-    conn.execute("delete from scad.assignment where device = %s", (use.device,))
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            "insert into scad.assignment (device, patient, from_at, to_at) values (%s, %s, %s, %s)",
-            [
-                (
-                    use.device,
-                    interval.patient,
-                    to_datetime(interval.from_ms),
-                    None if interval.to_ms is None else to_datetime(interval.to_ms),
-                )
-                for interval in after
-            ],
-        )
+    write_intervals(conn, use.device, before, after)
     return True
 
 
-def _intervals(conn: Connection, device: str) -> list[Interval]:
-    rows = conn.execute(
-        "select from_at, patient, to_at from scad.assignment where device = %s order by from_at", (device,)
-    ).fetchall()
+def write_intervals(
+    conn: Connection, device: str, before: Iterable[Interval], after: Iterable[Interval]
+) -> None:
+    """Write what differs between two lists of a device's intervals, so that rows of others stay untouched."""
+    known = {interval.from_ms: interval for interval in before}
+    wanted = {interval.from_ms: interval for interval in after}
+    for start in known.keys() - wanted.keys():
+        conn.execute(
+            "delete from scad.assignment where device = %s and from_at = %s", (device, to_datetime(start))
+        )
+    ended_first = sorted(wanted.values(), key=lambda interval: (interval.to_ms is None, interval.from_ms))
+    for interval in ended_first:  # of one device only one interval may be open at any moment
+        if known.get(interval.from_ms) == interval:
+            continue
+        to_at = None if interval.to_ms is None else to_datetime(interval.to_ms)
+        conn.execute(
+            "insert into scad.assignment (device, patient, from_at, to_at) values (%s, %s, %s, %s)"
+            " on conflict (device, from_at) do update set patient = excluded.patient, to_at = excluded.to_at",
+            (device, interval.patient, to_datetime(interval.from_ms), to_at),
+        )
+
+
+def intervals_of(conn: Connection, device: str) -> list[Interval]:
+    """Whose the device was when, whoever may see the patients."""
+    rows = conn.execute("select from_at, patient, to_at from scad.device_intervals(%s)", (device,)).fetchall()
     return [
         Interval(from_datetime(from_at), patient, None if to_at is None else from_datetime(to_at))
         for from_at, patient, to_at in rows
@@ -251,7 +259,7 @@ def _care_plan(
     """Add the entry's plan as the next version, unless a version says the same."""
     if entry.care_plan is None:
         return
-    known = _versions(conn, patient)
+    known = versions_of(conn, patient)
     following = max((version.version for version in known), default=0) + 1
     wanted = entry.care_plan
     if numbered:
@@ -268,29 +276,47 @@ def _care_plan(
         wanted = msgspec.structs.replace(wanted, version=following)
     if same is not None:
         return
-    conn.execute(
-        "insert into scad.care_plan (patient, version, from_at, author, document, recorded_at)"
-        " values (%s, %s, %s, %s, %s, %s)",
-        (
-            patient,
-            wanted.version,
-            to_datetime(wanted.from_ms),
-            wanted.author,
-            Jsonb(msgspec.to_builtins(wanted)),
-            to_datetime(now_ms),
-        ),
-    )
+    insert_version(conn, patient, wanted, now_ms)
     done.care_plans.append(patient)
 
 
-def _versions(conn: Connection, patient: str) -> list[PlanVersion]:
+def insert_version(
+    conn: Connection,
+    patient: str,
+    version: PlanVersion,
+    now_ms: int,
+    reason: str = "",
+    recorded_by: str | None = None,
+    proposed_by: str | None = None,
+) -> None:
+    """Add a row; versions are never changed. `announce_plan` tells Kafka."""
+    conn.execute(
+        "insert into scad.care_plan (patient, version, from_at, author, document, recorded_at, reason,"
+        " recorded_by, proposed_by) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            patient,
+            version.version,
+            to_datetime(version.from_ms),
+            version.author,
+            Jsonb(msgspec.to_builtins(version)),
+            to_datetime(now_ms),
+            reason,
+            recorded_by,
+            proposed_by,
+        ),
+    )
+
+
+def versions_of(conn: Connection, patient: str) -> list[PlanVersion]:
+    """All versions of the patient's care plan in order of their numbers."""
     rows = conn.execute(
         "select document from scad.care_plan where patient = %s order by version", (patient,)
     ).fetchall()
     return [msgspec.convert(document, PlanVersion) for (document,) in rows]
 
 
-def _announce_device(conn: Connection, device: str, now_ms: int) -> None:
+def announce_device(conn: Connection, device: str, now_ms: int) -> None:
+    """Put the device's whole history on the outbox."""
     intervals = tuple(
         Assignment(
             device=device,
@@ -298,17 +324,18 @@ def _announce_device(conn: Connection, device: str, now_ms: int) -> None:
             from_=format_instant(interval.from_ms),
             to=None if interval.to_ms is None else format_instant(interval.to_ms),
         )
-        for interval in _intervals(conn, device)
+        for interval in intervals_of(conn, device)
     )
     message = DeviceAssignments(device=device, intervals=intervals)
     enqueue(conn, topics.ASSIGNMENTS, device, msgspec.json.encode(message), now_ms)
 
 
-def _announce_plan(conn: Connection, patient: str, now_ms: int) -> None:
+def announce_plan(conn: Connection, patient: str, now_ms: int) -> None:
+    """Put the patient's whole plan on the outbox."""
     team = _one(conn, "select care_team from scad.patient where patient = %s", patient)
     plan = CarePlan(
         patient=patient,
-        versions=tuple(_versions(conn, patient)),
+        versions=tuple(versions_of(conn, patient)),
         care_team="" if team is None else str(team[0]),
     )
     enqueue(conn, topics.CARE_PLANS, patient, msgspec.json.encode(plan), now_ms)
