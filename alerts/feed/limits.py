@@ -45,14 +45,14 @@ _BASES: dict[str, Basis] = {
     "device-fault": "none",
     "clock-fault": "none",
 }
-_KINDS: dict[str, tuple[str, ...]] = {
+RULE_KINDS: dict[str, tuple[str, ...]] = {
     "composite": ("body-weight",),
     "news2": ("oxygen-saturation", "respiratory-rate"),
     "atrial-fibrillation": ("heart-rate",),
     "inr-overdue": ("inr",),
     "ttr-low": ("inr",),
 }
-_PROTOCOL_KINDS: dict[str, tuple[str, ...]] = {
+PROTOCOL_KINDS: dict[str, tuple[str, ...]] = {
     "heart-failure": ("body-weight",),
     "hypertension": ("blood-pressure",),
     "diabetes": ("glucose",),
@@ -67,7 +67,7 @@ def kinds_of_alert(alert: Alert) -> tuple[str, ...]:
     kinds = dict.fromkeys(e.kind for e in alert.evidence if e.kind in CURVE_KINDS)
     if kinds:
         return tuple(kinds)
-    return _KINDS.get(alert.rule) or _PROTOCOL_KINDS.get(alert.protocol, ())
+    return RULE_KINDS.get(alert.rule) or PROTOCOL_KINDS.get(alert.protocol, ())
 
 
 def limit_line(alert: Alert) -> LimitLine | None:
