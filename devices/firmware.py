@@ -45,6 +45,11 @@ RESEND_AFTER_S = 60.0
 """Without any receipt for this long everything unreceipted is sent again (the receipt may have been lost)."""
 RESEND_AFTER_MAX_S = 600.0
 """The wait doubles up to this, so that a platform that is down for hours is not buried in copies."""
+NO_SUBSCRIBERS = 0x10
+"""MQTT 5: a PUBACK that says nobody is there to take the message. mosquitto forgets shared subscriptions when
+it restarts, so until the platform's bridges have subscribed again it acknowledges to nobody's benefit."""
+UNHEARD_AFTER_S = 5.0
+"""How soon that is sent again: bridges connect again within 10 s. Doubles each time up to RESEND_AFTER_S."""
 
 _log = structlog.get_logger("firmware")
 
@@ -100,6 +105,8 @@ class Firmware:
         self._resend_first_s = resend_after_s
         self._resend_after_s = resend_after_s
         self._progress_at_s: float | None = None
+        self._unheard = False
+        self._unheard_after_s = UNHEARD_AFTER_S
         self.client = self._make_client(password, mqtt5, tls)
 
     def _make_client(self, password: str | None, mqtt5: bool, tls: ssl.SSLContext | None) -> mqtt.Client:
@@ -211,12 +218,19 @@ class Firmware:
         """To be called about once a second with monotonic time: decides what is to be sent again."""
         if not self.online or self._in_flight == 0 or self._progress_at_s is None:
             self._progress_at_s = now_s
+        elif self._unheard and now_s - self._progress_at_s >= self._unheard_after_s:
+            self._send_again(now_s)
+            self._unheard_after_s = min(2 * self._unheard_after_s, RESEND_AFTER_S)
         elif now_s - self._progress_at_s >= self._resend_after_s:
-            self._rewind()
-            self.counts.rewinds += 1
-            self._progress_at_s = now_s
+            self._send_again(now_s)
             self._resend_after_s = min(2 * self._resend_after_s, RESEND_AFTER_MAX_S)
         self.pump()
+
+    def _send_again(self, now_s: float) -> None:
+        self._rewind()
+        self._unheard = False
+        self.counts.rewinds += 1
+        self._progress_at_s = now_s
 
     def report_battery(self, percent: int) -> None:
         """Publish the status again when the battery's charge has changed."""
@@ -271,7 +285,9 @@ class Firmware:
                 "Its user name must equal its serial, and the access list allow scad/v1/<serial>/#"
             )
         if positions is not None:
-            if not reason.is_failure:
+            if reason.value == NO_SUBSCRIBERS:
+                self._unheard = True
+            elif not reason.is_failure:
                 self.outbox.mark_sent(positions)
             self.pump()
 
@@ -296,6 +312,7 @@ class Firmware:
         if gone:
             self._progress_at_s = None
             self._resend_after_s = self._resend_first_s
+            self._unheard_after_s = UNHEARD_AFTER_S
         for _, rejection in settled.rejected:
             _log.info(
                 "rejected", device=self.device, epoch=receipt.epoch, seq=rejection.seq, why=rejection.reason

@@ -120,6 +120,19 @@ def test_without_a_receipt_everything_is_sent_again_after_a_while(device, store,
     assert client.counts.rewinds >= 1
 
 
+def test_what_the_broker_took_for_nobody_is_sent_again_soon(mosquitto, device, store, driver, monkeypatch):
+    monkeypatch.setattr("devices.firmware.UNHEARD_AFTER_S", 0.3)
+    client = firmware(
+        device, store, resend_after_s=600.0
+    )  # a receipt that was lost would be waited for so long
+    driver.add(client)
+    weigh(client, 3)
+    until(lambda: client.counts.rewinds >= 2)  # the broker goes on saying that nobody is there
+    with FakePlatform(mosquitto) as platform:
+        until(lambda: client.waiting == 0)
+        assert set(platform.seqs(device)) == {1, 2, 3}
+
+
 def test_receipts_that_come_twice_or_late_change_nothing(device, store, driver, platform):
     client = firmware(device, store)
     driver.add(client)
