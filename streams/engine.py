@@ -8,14 +8,15 @@ states are what they were; the signals are the difference between the episodes b
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from devices.readings import Reading
-from streams.difference import Emitter, difference, from_silence
+from streams import no_reading
+from streams.difference import Emitter, difference
 from streams.episodes import IDLE, Episode, Instant, RuleState, judge
 from streams.history import HORIZON_MS, SLACK_MS, History, Key, Observation, observe, too_late
 from streams.packing import pack_block, unpack_block
@@ -24,9 +25,9 @@ from streams.program import Program, Watched, lanes_of
 from streams.protocols.model import Library
 from streams.rolling import Moment
 from streams.signal import AlertSignal, StandingEpisode
-from streams.silence import next_change_ms, overdue_stretches, silences
 from streams.state import (
     FORMAT,
+    LONG_AGO_MS,
     NOTHING_BEFORE,
     Checkpoint,
     Lane,
@@ -107,7 +108,7 @@ class Engine:
                 self._cross(state, name, out)
         due = state.deadline_ms is not None and state.clock_ms >= state.deadline_ms
         if due and (tick_ms is not None or not self.silence_by_ticks):
-            self._silences(state, out)
+            no_reading.look(state, self.library, self._cut_ms(state), out)
         if self.retention_ms is not None:
             self._forget(state, state.clock_ms - self.retention_ms)
         return out.signals
@@ -172,7 +173,7 @@ class Engine:
             if changed is None:
                 state.duplicates += 1
                 continue
-            self._note_time(state, o, out)
+            no_reading.note(state, o)
             self._contradict(state, name, o, out)
             if in_order and changed[0] == o.key and first is None:
                 self._advance(state, lane, program, o, out)
@@ -371,68 +372,14 @@ class Engine:
             self._rewind(
                 state, lane, program, NOTHING_BEFORE, NOTHING_BEFORE, out, late=False, reason="care-plan"
             )
-        state.deadline_ms = None
-        self._silences(state, out, reason="care-plan")
-
-    # ── silence ───────────────────────────────────────────────────────────────────────────────────────
-
-    def _note_time(self, state: PatientState, o: Observation, out: Emitter) -> None:
-        """A reading of a kind was measured at an instant: may silence end, or never have been?"""
-        times = state.times.setdefault(o.kind, [])
-        if not times or o.at_ms > times[-1]:
-            # A silence that ended before the last reading of the kind is not this one's to change.
-            last_ms = times[-1] if times else NOTHING_BEFORE[0]
-            times.append(o.at_ms)
-            quiet = not any(
-                e.end is None or e.end.at_ms > last_ms for found in state.silences.values() for e in found
-            )
-            if quiet and (state.deadline_ms is None or o.at_ms <= state.deadline_ms):
-                return
-        else:
-            place = bisect_left(times, o.at_ms)
-            if times[place] == o.at_ms:
-                return
-            insort(times, o.at_ms)
-            if not any(state.silences.values()):
-                return
-        if self.silence_by_ticks:
-            state.deadline_ms = NOTHING_BEFORE[0]  # due with the next tick
-        else:
-            self._silences(state, out)
-
-    def _silences(self, state: PatientState, out: Emitter, reason: str = "late-data") -> None:
-        """Find the episodes of silence afresh and tell what differs."""
-        cut = state.clock_ms - self.retention_ms if self.retention_ms is not None else NOTHING_BEFORE[0]
-        deadline: int | None = None
-        for key in {*state.timeline.spans, *state.silences}:
-            parts = []
-            for kind, spans in state.timeline.spans.get(key, {}).items():
-                before = state.last_before.get(kind)
-                times = state.times.get(kind, [])
-                known = times if before is None else [before, *times]
-                parts += [
-                    part
-                    for part in overdue_stretches(kind, known, spans, state.clock_ms)
-                    if before is None or part.end_ms is None or part.end_ms > before
-                ]
-                nearest = next_change_ms(known, spans, state.clock_ms)
-                if nearest is not None and (deadline is None or nearest < deadline):
-                    deadline = nearest
-            found = [
-                from_silence(s, key, state, self.library)
-                for s in silences(parts)
-                if s.end_ms is None or s.end_ms >= cut
-            ]
-            old = [e for e in state.silences.get(key, []) if e.end is None or e.end.at_ms >= cut]
-            found = [_with_forgotten_start(e, old, state.last_before) for e in found]
-            if found:
-                state.silences[key] = found
-            else:
-                state.silences.pop(key, None)
-            difference(old, found, out, late=False, reason=reason)
-        state.deadline_ms = deadline
+        no_reading.expect(state)
+        no_reading.look(state, self.library, self._cut_ms(state), out, reason="care-plan")
 
     # ── bounds ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _cut_ms(self, state: PatientState) -> int:
+        """What ended before is no longer held."""
+        return LONG_AGO_MS if self.retention_ms is None else state.clock_ms - self.retention_ms
 
     def _forget(self, state: PatientState, cut_ms: int) -> None:
         """Drop what nothing that may still arrive can change: the base moves up to the last checkpoint
@@ -454,9 +401,9 @@ class Engine:
         if not forgotten:
             return
         for kind, before in state.last_before.items():
-            times = state.times.get(kind)
-            if times and times[0] <= before:
-                del times[: bisect_left(times, before + 1)]
+            instants = state.times.get(kind)
+            if instants is not None:
+                instants.forget_before(before)
 
     # ── disk ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -533,29 +480,8 @@ class Engine:
             lane.states = list(program.read_rules(keys, kept.states))
             lane.version, lane.closed = kept.version, kept.closed
             lane.open_rules = frozenset(s.open.key for s in lane.states if s.open is not None)
-            for o in observations:
-                state.times.setdefault(o.kind, []).append(o.at_ms)
-        for kind, times in state.times.items():
-            state.times[kind] = sorted(set(times))
+        no_reading.expect(state)
         return state
-
-
-def _with_forgotten_start(found: Episode, old: list[Episode], last_before: dict[str, int]) -> Episode:
-    """An episode whose beginning is no longer in the history keeps the one that was told."""
-    forgotten_ms = max(last_before.values(), default=NOTHING_BEFORE[0])
-    for was in old:
-        touches = found.end is None or was.start.at_ms <= found.end.at_ms
-        lasts = was.end is None or was.end.at_ms >= found.start.at_ms
-        if was.start.at_ms < min(found.start.at_ms, forgotten_ms) and touches and lasts:
-            return msgspec.structs.replace(
-                found,
-                start=was.start,
-                name=was.name,
-                value=was.value,
-                limit=was.limit,
-                opened_by=was.opened_by,
-            )
-    return found
 
 
 def _same(lane: Lane, known: Checkpoint) -> bool:

@@ -7,8 +7,10 @@ the schedule's grave instant on, and ends with the reading after which none is o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 HOUR_MS = 3_600_000
 
@@ -45,34 +47,89 @@ class Silence:
     parts: tuple[Overdue, ...]
 
 
+class Instants:
+    """The sorted instants at which one kind was measured, and the gaps between them that are longer than
+    `shortest_ms`, the shortest silence that any span of the kind calls overdue.
+
+    Nearly no gap is: looking for silences in a month of continuous glucose then costs the few gaps, not ten
+    thousand readings. `add` keeps both up to date by bisection.
+    """
+
+    __slots__ = ("gaps", "shortest_ms", "times")
+
+    def __init__(self, times_ms: Iterable[int], shortest_ms: int) -> None:
+        self.times = sorted(set(times_ms))
+        self.shortest_ms = shortest_ms
+        self.gaps = [(a, b) for a, b in pairwise(self.times) if b - a > shortest_ms]
+
+    def add(self, at_ms: int) -> bool:
+        """Whether the instant is new."""
+        times = self.times
+        if not times or at_ms > times[-1]:
+            if times and at_ms - times[-1] > self.shortest_ms:
+                self.gaps.append((times[-1], at_ms))
+            times.append(at_ms)
+            return True
+        place = bisect_left(times, at_ms)
+        if times[place] == at_ms:
+            return False
+        times.insert(place, at_ms)
+        after = times[place + 1]
+        before = times[place - 1] if place else None
+        gaps = self.gaps
+        at = bisect_left(gaps, (at_ms,))  # the first gap that begins later; the one before it may be split
+        if before is not None and at and gaps[at - 1] == (before, after):
+            at -= 1
+            del gaps[at]
+        parts = [(at_ms, after)] if before is None else [(before, at_ms), (at_ms, after)]
+        gaps[at:at] = [(a, b) for a, b in parts if b - a > self.shortest_ms]
+        return True
+
+    def forget_before(self, at_ms: int) -> None:
+        """Drop the instants before `at_ms`."""
+        del self.times[: bisect_left(self.times, at_ms)]
+        del self.gaps[: bisect_left(self.gaps, (at_ms,))]
+
+
 def overdue_stretches(
-    kind: str, times_ms: Sequence[int], spans: Sequence[Span], until_ms: int
+    kind: str, instants: Instants, spans: Sequence[Span], until_ms: int, after_ms: int | None = None
 ) -> list[Overdue]:
-    """Stretches of one kind, from its sorted instants of measurement and its spans.
+    """Stretches of one kind, from its instants of measurement and its spans; with `after_ms` only those that
+    end later than that.
 
     Silence is counted from the last reading or from the start of a span that follows no other (the kind was
     not expected before). Within one silence a later span's hours count from its own start on.
     """
+    times, gaps = instants.times, instants.gaps
     found: list[Overdue] = []
     for span, anchor_ms in _anchored(spans):
         if span.from_ms > until_ms:
             continue
         stop_ms = until_ms + 1 if span.to_ms is None else min(span.to_ms, until_ms + 1)
-        edges = [t for t in times_ms if t < stop_ms]
-        since = anchor_ms
-        for at in [*edges, None]:
-            if at is None or at >= span.from_ms:
-                start = max(since + span.overdue_ms, span.from_ms)
-                end = stop_ms if at is None else at
-                if start < end:
-                    open_end = at is None and stop_ms == until_ms + 1
-                    grave = max(since + span.grave_ms, span.from_ms)
-                    found.append(
-                        Overdue(kind, start, grave, None if open_end else end, since, span.overdue_ms)
-                    )
-            if at is not None:
-                since = max(since, at)
+        if after_ms is not None and stop_ms <= after_ms:
+            continue
+        seen = bisect_left(times, stop_ms)
+        first = bisect_right(times, anchor_ms)
+        silent: list[tuple[int, int | None]] = [(anchor_ms, times[first])] if first < seen else []
+        begin = anchor_ms + 1 if after_ms is None else max(anchor_ms + 1, _before(gaps, after_ms))
+        silent += gaps[bisect_left(gaps, (begin,)) : bisect_left(gaps, (stop_ms,))]
+        silent.append((max(anchor_ms, times[seen - 1]) if seen else anchor_ms, None))
+        for since, at in silent:
+            if at is not None and (at < span.from_ms or at >= stop_ms):
+                continue  # over before the span; or it lasts beyond it: then the last entry says so
+            start = max(since + span.overdue_ms, span.from_ms)
+            end = stop_ms if at is None else at
+            if start < end and (after_ms is None or end > after_ms):
+                open_end = at is None and stop_ms == until_ms + 1
+                grave = max(since + span.grave_ms, span.from_ms)
+                found.append(Overdue(kind, start, grave, None if open_end else end, since, span.overdue_ms))
     return found
+
+
+def _before(gaps: Sequence[tuple[int, int]], after_ms: int) -> int:
+    """The beginning of the last gap that begins at or before an instant: earlier ones end by then."""
+    place = bisect_right(gaps, (after_ms, after_ms))
+    return gaps[place - 1][0] if place else after_ms
 
 
 def _anchored(spans: Sequence[Span]) -> list[tuple[Span, int]]:

@@ -14,12 +14,17 @@ import msgspec
 from streams.episodes import Episode, RuleState
 from streams.history import History, Key, Observation
 from streams.plans import CarePlan
+from streams.silence import Instants
 from streams.timeline import RuleKey, Timeline
 
 FORMAT = 1
 """Version of the form on disk. `load` reads this one and, from the next on, the one before."""
 
-NOTHING_BEFORE: Key = (-(1 << 62), "", 0, 0, 0)
+LONG_AGO_MS = -(1 << 62)
+NEVER_MS = 1 << 62
+"""Before and after every instant that a reading can carry, in milliseconds."""
+
+NOTHING_BEFORE: Key = (LONG_AGO_MS, "", 0, 0, 0)
 
 COMPRESSION_LEVEL = 1
 """zlib's quickest: states repeat themselves so much that the higher levels gain under a tenth."""
@@ -70,7 +75,7 @@ class PatientState:
 
     __slots__ = (
         "clock_ms", "deadline_ms", "duplicates", "lanes", "last_before", "n", "patient", "plan", "silences",
-        "timeline", "times", "too_late",
+        "silent_from_ms", "timeline", "times", "too_late",
     )  # fmt: skip
 
     def __init__(self, patient: str, timeline: Timeline) -> None:
@@ -80,8 +85,11 @@ class PatientState:
         self.clock_ms = -(1 << 53)
         self.n = 0
         self.lanes: dict[str, Lane] = {}
-        self.times: dict[str, list[int]] = {}
-        """Sorted instants of measurement by kind, within the history kept; derived, not on disk."""
+        self.times: dict[str, Instants] = {}
+        """Instants of measurement of the kinds that the plan expects, within the history kept and the last one
+        before it; derived, not on disk."""
+        self.silent_from_ms = LONG_AGO_MS
+        """The earliest instant from which silence may differ from `silences`; derived, not on disk."""
         self.last_before: dict[str, int] = {}
         """The last instant by kind of what is no longer kept."""
         self.silences: dict[RuleKey, list[Episode]] = {}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.silence import Overdue, Silence, Span, next_change_ms, overdue_stretches, silences
-from tests.streams.timeline import Patient, plan, version
+from streams import no_reading
+from streams.engine import Engine
+from streams.silence import Instants, Overdue, Silence, Span, next_change_ms, overdue_stretches, silences
+from streams.state import LONG_AGO_MS
+from tests.streams.histories import PATIENT, told
+from tests.streams.timeline import LIBRARY, Patient, plan, version
 
 HF = "heart-failure"
 DAILY = {"body-weight": (24.0, 60.0, 84.0)}
@@ -217,7 +221,8 @@ def by_the_minute(
 def computed(kinds: list[tuple[list[int], list[Span]]], until: int) -> list[Silence]:
     stretches: list[Overdue] = []
     for number, (times, spans) in enumerate(kinds):
-        stretches += overdue_stretches(f"kind-{number}", times, spans, until * MINUTE_MS)
+        instants = Instants(times, min((s.overdue_ms for s in spans), default=0))
+        stretches += overdue_stretches(f"kind-{number}", instants, spans, until * MINUTE_MS)
     return silences(stretches)
 
 
@@ -265,3 +270,51 @@ def test_nothing_changes_before_the_instant_that_is_asked_for(
     now = in_minutes(computed(known, clock), clock)
     quiet_until = nearest // MINUTE_MS - 1
     assert in_minutes(computed(known, quiet_until), quiet_until) == now
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 60), max_size=25), st.integers(1, 12), st.integers(0, 60))
+def test_instants_that_come_in_any_order_have_the_gaps_of_the_sorted_ones(
+    minutes: list[int], shortest: int, cut: int
+) -> None:
+    instants = Instants((), shortest)
+    for number, minute in enumerate(minutes):
+        assert instants.add(minute) == (minute not in minutes[:number])
+    assert (instants.times, instants.gaps) == _made_at_once(minutes, shortest)
+    instants.forget_before(cut)
+    assert (instants.times, instants.gaps) == _made_at_once([m for m in minutes if m >= cut], shortest)
+
+
+def _made_at_once(minutes: list[int], shortest: int) -> tuple[list[int], list[tuple[int, int]]]:
+    made = Instants(minutes, shortest)
+    return made.times, made.gaps
+
+
+@settings(max_examples=200, deadline=None)
+@given(kinds_of, st.tuples(st.integers(0, GRID), st.integers(0, GRID)).map(sorted))
+def test_stretches_after_an_instant_are_those_of_all_that_end_later(
+    kinds: list[tuple[list[int], list[Span]]], instants_min: list[int]
+) -> None:
+    after, until = instants_min
+    for times, spans in kinds:
+        instants = Instants(times, min((s.overdue_ms for s in spans), default=0))
+        found = overdue_stretches("kind", instants, spans, until * MINUTE_MS)
+        later = [s for s in found if s.end_ms is None or s.end_ms > after * MINUTE_MS]
+        assert overdue_stretches("kind", instants, spans, until * MINUTE_MS, after * MINUTE_MS) == later
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_silences_kept_up_to_date_are_those_found_afresh(data: st.DataObject) -> None:
+    protocol = data.draw(st.sampled_from(sorted(LIBRARY.protocols)))
+    history = data.draw(told(protocol))
+    engine = Engine(LIBRARY, (protocol,), retention_ms=None)
+    state = engine.new_state(PATIENT)
+    for arrival in history.arrivals:
+        plans = [] if arrival.plan is None else [arrival.plan]
+        engine.apply(state, arrival.readings, plans, arrival.tick_ms)
+        kept = engine.standing(state)
+        no_reading.expect(state)  # from nothing: all silences are looked for again
+        state.deadline_ms = LONG_AGO_MS
+        assert engine.apply(state, tick_ms=state.clock_ms) == []
+        assert engine.standing(state) == kept
