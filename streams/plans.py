@@ -6,7 +6,7 @@ must say what was in force at any instant that a reading within the horizon can 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -56,6 +56,33 @@ class CarePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     versions: tuple[PlanVersion, ...]
     care_team: str = ""
     v: int = 1
+
+
+class ProtocolVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A version of a protocol in `scad.care-plans`, under the key `protocol:{protocol}:{version}`.
+
+    It holds for every patient on the protocol, for readings measured from `from` on. `document` is the whole
+    protocol file: its TOML text, or the same parsed.
+    """
+
+    protocol: str
+    version: str
+    from_: str = msgspec.field(name="from")
+    document: str | dict[str, Any]
+    author: str = ""
+    v: int = 1
+
+    @property
+    def from_ms(self) -> int:
+        return parse_instant(self.from_)[0]
+
+    @property
+    def key(self) -> str:
+        return f"{PROTOCOL_KEY}{self.protocol}:{self.version}"
+
+
+PROTOCOL_KEY = "protocol:"
+"""How the keys of protocols begin in `scad.care-plans`; no pseudonym has a colon."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from streams.history import DAY_MS
-from streams.plans import CarePlan, PlanVersion
-from streams.protocols.model import Level, Library, Rule
+from streams.plans import CarePlan, PlanVersion, Schedule
+from streams.protocols.model import FOREVER_AGO_MS, ExpectedEvery, Level, Library, Protocol, Rule
 from streams.rolling import Personal
 from streams.silence import HOUR_MS, Span
 
-FOREVER_AGO_MS = -(1 << 53)
 QUARTER_MS = 900_000
 """Zones change their offset only at quarters of an hour, so one look-up serves a quarter."""
+
+GRAVE_AT_MOST = 3
+"""How many times as late as the latest overdue instant a silence may become high."""
 
 RuleKey = tuple[str, str]
 
@@ -34,7 +37,8 @@ def _zone_offset_min(zone: str, quarter: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a plan: from when, in which zone, with which levels for each active rule.
+    """A stretch in which one version of the plan holds, and one of each of its protocols: from when, in which
+    zone, with which rules and which levels for each.
 
     `zone` is None when there is no plan: then the readings' own offsets make the local day.
     """
@@ -43,6 +47,7 @@ class Version:
     zone: str | None
     protocols: frozenset[str]
     personal: Personal
+    rules: dict[RuleKey, Rule]
     levels: dict[RuleKey, tuple[Level, ...]]
     number: int = 0
 
@@ -59,38 +64,74 @@ class Version:
 
 
 class Timeline:
-    """All versions of one patient's plan in order, and the rules that any of them uses."""
+    """All stretches of one patient's plan in order, and the rules that any of them uses."""
 
     def __init__(
-        self, versions: list[Version], rules: list[Rule], spans: dict[RuleKey, dict[str, list[Span]]]
+        self, library: Library, versions: list[Version], spans: dict[RuleKey, dict[str, list[Span]]]
     ) -> None:
+        self.library = library
         self.versions = versions
         self.starts = [v.from_ms for v in versions]
-        self.rules = rules
         self.spans = spans
+        self.rules = list({id(rule): rule for v in versions for rule in v.rules.values()}.values())
+        """Rules as any stretch has them: a rule that two versions of a protocol define has two entries."""
 
     def index_at(self, at_ms: int) -> int:
-        """Index of the version in force, -1 before the first."""
+        """Index of the stretch that an instant lies in, -1 before the first."""
         return bisect_right(self.starts, at_ms) - 1
+
+    def rule_at(self, key: RuleKey, at_ms: int) -> Rule | None:
+        """The rule as it holds at an instant."""
+        index = self.index_at(at_ms)
+        return self.versions[index].rules.get(key) if index >= 0 else None
 
 
 def default_timeline(library: Library, protocols: tuple[str, ...]) -> Timeline:
     """What holds without a care plan: each protocol's defaults, the readings' own offsets, no schedule."""
-    rules = [rule for name in protocols for rule in library.protocols[name].rules]
-    version = Version(
-        FOREVER_AGO_MS, None, frozenset(protocols), Personal(), {rule.key: rule.levels for rule in rules}
-    )
-    return Timeline([version], rules, {})
+    cuts = {FOREVER_AGO_MS, *(d.from_ms for name in protocols for d in library.versions(name))}
+    versions = []
+    for cut_ms in sorted(cuts):
+        rules = _rules(_in_force(library, protocols, cut_ms))
+        levels = {key: rule.levels for key, rule in rules.items()}
+        versions.append(Version(cut_ms, None, frozenset(protocols), Personal(), rules, levels))
+    return Timeline(library, versions, {})
 
 
 def compile_plan(library: Library, plan: CarePlan) -> Timeline:
     """Make a plan ready. Raises PlanError that lists everything wrong with it."""
     check_plan(library, plan)
+    return lay_out(library, plan)
+
+
+def lay_out(library: Library, plan: CarePlan) -> Timeline:
+    """The same for a plan that was accepted once. What its protocols no longer have is left out: a plan must not
+    become useless by a protocol's new version or another release."""
     stated = sorted(plan.versions, key=lambda v: (v.from_ms, v.version))
-    versions = [_version(library, v) for v in stated]
-    names = sorted({name for v in stated for name in v.protocols})
-    rules = [rule for name in names for rule in library.protocols[name].rules]
-    return Timeline(versions, rules, _spans(library, stated))
+    versions: list[Version] = []
+    spans: dict[RuleKey, dict[str, list[Span]]] = {}
+    for index, v in enumerate(stated):
+        to_ms = stated[index + 1].from_ms if index + 1 < len(stated) else None
+        if to_ms == v.from_ms:
+            continue  # replaced at its own instant: it never held
+        cuts = [v.from_ms]
+        cuts += sorted(
+            {d.from_ms for name in v.protocols for d in library.versions(name)
+             if v.from_ms < d.from_ms and (to_ms is None or d.from_ms < to_ms)}
+        )  # fmt: skip
+        for cut_ms, end_ms in zip(cuts, [*cuts[1:], to_ms], strict=True):
+            held = _in_force(library, v.protocols, cut_ms)
+            versions.append(_stretch(v, cut_ms, held))
+            _add_spans(spans, v, cut_ms, end_ms, held)
+    return Timeline(library, versions, spans)
+
+
+def _in_force(library: Library, names: Iterable[str], at_ms: int) -> list[Protocol]:
+    found = (library.in_force(name, at_ms) for name in sorted(set(names)))
+    return [protocol for protocol in found if protocol is not None]
+
+
+def _rules(held: list[Protocol]) -> dict[RuleKey, Rule]:
+    return {rule.key: rule for protocol in held for rule in protocol.rules}
 
 
 def check_plan(library: Library, plan: CarePlan) -> None:
@@ -107,29 +148,55 @@ def check_plan(library: Library, plan: CarePlan) -> None:
         except (ZoneInfoNotFoundError, ValueError, OSError):
             faults.append(f"{where}time_zone: {v.time_zone!r} is not an IANA zone such as Europe/Paris")
         for name in v.protocols:
-            if name not in library.protocols:
-                faults.append(f"{where}protocols: {name!r} is not one of {', '.join(library.protocols)}")
+            if name not in library.names():
+                faults.append(f"{where}protocols: {name!r} is not one of {', '.join(library.names())}")
         faults += _limit_faults(library, v, where)
         faults += _number_faults(v, where)
-        known = {kind for name in v.protocols if name in library.protocols
-                 for kind in library.protocols[name].schedule}  # fmt: skip
-        for kind in v.schedule:
-            if kind not in known:
-                allowed = ", ".join(sorted(known))
-                faults.append(f"{where}schedule: {kind!r} is not scheduled by its protocols ({allowed})")
+        faults += _schedule_faults(library, v, where)
     if faults:
         raise PlanError("\n".join(faults))
 
 
-def _number_faults(v: PlanVersion, where: str) -> list[str]:
+def _schedule_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
+    """A rhythm may be rarer or denser than the protocol's, but *no reading* cannot be switched off with it."""
+    usual_of: dict[str, ExpectedEvery] = {}
+    for name in v.protocols:
+        for dated in library.versions(name):
+            usual_of |= dated.protocol.schedule
     faults = []
     for kind, asked in v.schedule.items():
+        place = f"{where}schedule: {kind}: "
         hours = [h for h in (asked.every_hours, asked.overdue_hours, asked.grave_hours) if h is not None]
         if min(hours) <= 0 or hours != sorted(hours):
             faults.append(
-                f"{where}schedule: {kind}: 0 < every_hours ≤ overdue_hours ≤ grave_hours must hold, "
+                f"{place}0 < every_hours ≤ overdue_hours ≤ grave_hours must hold, "
                 f"not {', '.join(f'{h:g}' for h in hours)}"
             )
+            continue
+        usual = usual_of.get(kind)
+        if usual is None:
+            allowed = ", ".join(sorted(usual_of))
+            faults.append(f"{where}schedule: {kind!r} is not scheduled by its protocols ({allowed})")
+            continue
+        overdue, grave = _hours(asked, usual)
+        most = usual.overdue_at_most_hours
+        if overdue > most or grave > GRAVE_AT_MOST * most:
+            faults.append(
+                f"{place}overdue_hours is {overdue:g} and grave_hours {grave:g}: at most "
+                f"{most:g} and {GRAVE_AT_MOST * most:g} are allowed; the alert "
+                "for missing readings can be made rarer or denser but not switched off"
+            )
+    return faults
+
+
+def _hours(asked: Schedule, usual: ExpectedEvery) -> tuple[float, float]:
+    """(overdue, grave) in hours, the protocol's scaled to the plan's rhythm where the plan does not say them."""
+    overdue = asked.overdue_hours or usual.overdue_of(asked.every_hours)
+    return overdue, asked.grave_hours or max(overdue, usual.grave_of(asked.every_hours))
+
+
+def _number_faults(v: PlanVersion, where: str) -> list[str]:
+    faults = []
     if v.inr_target is not None and not 0.5 <= v.inr_target[0] < v.inr_target[1] <= 6.0:
         faults.append(f"{where}inr_target: {list(v.inr_target)} is not a range such as [2.0, 3.0]")
     if v.dry_weight_kg is not None and not 20.0 <= v.dry_weight_kg <= 350.0:
@@ -141,23 +208,22 @@ def _limit_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
     faults = []
     for protocol, rules in v.limits.items():
         for name, given in rules.items():
-            rule = library.rule(protocol, name)
-            if rule is None:
+            if library.rule(protocol, name) is None:
                 faults.append(f"{where}limits: there is no rule {protocol}/{name}")
                 continue
+            names = library.limit_names(protocol, name)
             for key in given:
-                if key not in rule.limit_names():
-                    allowed = ", ".join(sorted(rule.limit_names())) or "none: it has no limit to set"
+                if key not in names:
+                    allowed = ", ".join(sorted(names)) or "none: it has no limit to set"
                     faults.append(f"{where}limits: {protocol}/{name}: {key!r} is not one of {allowed}")
     return faults
 
 
-def _version(library: Library, v: PlanVersion) -> Version:
-    levels = {}
-    for name in v.protocols:
-        own = v.limits.get(name, {})
-        for rule in library.protocols[name].rules:
-            levels[rule.key] = rule.personal_levels(own.get(rule.name, {}))
+def _stretch(v: PlanVersion, from_ms: int, held: list[Protocol]) -> Version:
+    rules = _rules(held)
+    levels = {
+        key: rule.personal_levels(v.limits.get(key[0], {}).get(key[1], {})) for key, rule in rules.items()
+    }
     personal = Personal(
         dry_weight_kg=v.dry_weight_kg,
         known_atrial_fibrillation=v.known_atrial_fibrillation,
@@ -166,25 +232,42 @@ def _version(library: Library, v: PlanVersion) -> Version:
         inr_target=v.inr_target,
         mechanical_valve=v.mechanical_valve,
     )
-    return Version(v.from_ms, v.time_zone, frozenset(v.protocols), personal, levels, v.version)
+    names = frozenset(protocol.name for protocol in held)
+    return Version(from_ms, v.time_zone, names, personal, rules, levels, v.version)
 
 
-def _spans(library: Library, stated: list[PlanVersion]) -> dict[RuleKey, dict[str, list[Span]]]:
-    """For each silence rule and kind, when it is expected and how long a silence may last."""
-    found: dict[RuleKey, dict[str, list[Span]]] = {}
-    for index, v in enumerate(stated):
-        to_ms = stated[index + 1].from_ms if index + 1 < len(stated) else None
-        for name in v.protocols:
-            protocol = library.protocols[name]
-            for rule in protocol.rules:
-                for kind in rule.silence_kinds:
-                    if kind not in v.schedule:
-                        continue
-                    asked, usual = v.schedule[kind], protocol.schedule[kind]
-                    scale = asked.every_hours / usual.every_hours
-                    overdue = asked.overdue_hours or usual.overdue_hours * scale
-                    grave = asked.grave_hours or max(overdue, usual.grave_hours * scale)
-                    found.setdefault(rule.key, {}).setdefault(kind, []).append(
-                        Span(v.from_ms, to_ms, int(overdue * HOUR_MS), int(grave * HOUR_MS))
-                    )
+def expected(v: PlanVersion, protocol: Protocol, rule: Rule) -> dict[str, tuple[float, float]]:
+    """Kind → (overdue, grave) in hours, for each kind whose silence a rule watches under a version of a plan: what
+    the plan schedules, and what the protocol expects without being asked."""
+    found = {}
+    for kind in rule.silence_kinds:
+        usual = protocol.schedule[kind]
+        if kind in v.schedule:
+            found[kind] = _hours(v.schedule[kind], usual)
+        elif usual.expected == "always" or (
+            usual.expected == "alone" and not any(other in v.schedule for other in rule.silence_kinds)
+        ):
+            found[kind] = (usual.overdue_hours, usual.grave_hours)
     return found
+
+
+def _add_spans(
+    spans: dict[RuleKey, dict[str, list[Span]]],
+    v: PlanVersion,
+    from_ms: int,
+    to_ms: int | None,
+    held: list[Protocol],
+) -> None:
+    """For each silence rule and kind, when it is expected and how long a silence may last."""
+    for protocol in held:
+        for rule in protocol.rules:
+            for kind, (overdue, grave) in expected(v, protocol, rule).items():
+                known = spans.setdefault(rule.key, {}).setdefault(kind, [])
+                span = Span(from_ms, to_ms, int(overdue * HOUR_MS), int(grave * HOUR_MS))
+                before = known[-1] if known else None
+                if before is not None and (before.to_ms, before.overdue_ms, before.grave_ms) == (
+                    from_ms, span.overdue_ms, span.grave_ms
+                ):  # fmt: skip
+                    known[-1] = Span(before.from_ms, to_ms, span.overdue_ms, span.grave_ms)
+                else:
+                    known.append(span)

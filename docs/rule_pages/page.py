@@ -96,7 +96,10 @@ def levels(protocol: Protocol, rule: Rule) -> str:
             rows.append([KIND_NAMES[kind][1], f"{hours.every_hours:g} h", f"{hours.overdue_hours:g} h",
                          f"{hours.grave_hours:g} h", "the next reading"])  # fmt: skip
         head = ["kind", "expected every", "medium from", "high from", "over with"]
-        note = "Without a care plan nothing is expected. A plan that names another rhythm scales both limits with it."
+        note = (
+            "Without any care plan nothing is expected. A care plan that names the protocol and no schedule has these "
+            "hours; one that names another rhythm scales both limits with it: rarer or denser, never off."
+        )
         return table(head, rows) + "\n\n" + note
     told_levels = [told(rule, level) for level in rule.levels]
     conditional = any(t.only for t in told_levels)
@@ -181,8 +184,8 @@ def for_one(protocol: Protocol, rule: Rule, plan: str) -> str:
             for kind, hours in protocol.schedule.items() if kind in rule.silence_kinds
         }  # fmt: skip
         parts.append(
-            "The hours of this patient; those shown are today's. The alert cannot be left out of the protocol, "
-            "but it waits only for kinds that the plan schedules."
+            "The hours of this patient; those shown are today's. The alert cannot be left out of the protocol nor "
+            "switched off by a schedule. " + " ".join(_unasked(protocol, rule))
         )
     elif not rule.limit_names():
         return (
@@ -212,6 +215,24 @@ def for_one(protocol: Protocol, rule: Rule, plan: str) -> str:
     return "\n\n".join([*parts, f"```json\n{text}\n```"])
 
 
+EXPECTED = {
+    "always": "{kind}: expected whether the plan schedules it or not, at the latest after {most:g} hours.",
+    "alone": "{kind}: expected when the plan schedules none of these kinds, at the latest after {most:g} hours.",
+    "asked": "{kind}: expected when the plan schedules it.",
+}
+
+
+def _unasked(protocol: Protocol, rule: Rule) -> list[str]:
+    """For each kind of a rule of silence, what holds without a schedule."""
+    known = [(kind, protocol.schedule[kind]) for kind in rule.silence_kinds]
+    return [
+        EXPECTED[hours.expected].format(
+            kind=KIND_NAMES[kind][1].capitalize(), most=hours.overdue_at_most_hours
+        )
+        for kind, hours in known
+    ]
+
+
 def for_all(protocol: Protocol, rule: Rule) -> str:
     block = re.search(
         rf"^\[rules\.{re.escape(rule.name)}\]\n.*?(?=^\[rules\.(?!{re.escape(rule.name)}[.\]])|\Z)",
@@ -237,7 +258,13 @@ def protocol_page(protocol: Protocol) -> str:
         watches = fill(texts(rule)["watches"], protocol, rule).split(": ")[0].rstrip(".")
         rows.append([f"[{rule.name}]({rule.name}.md)", watches, ", ".join(grades), rule.cls])
     expected = [
-        [KIND_NAMES[kind][1], f"{h.every_hours:g} h", f"{h.overdue_hours:g} h", f"{h.grave_hours:g} h"]
+        [
+            KIND_NAMES[kind][1],
+            f"{h.every_hours:g} h",
+            f"{h.overdue_hours:g} h",
+            f"{h.grave_hours:g} h",
+            h.expected,
+        ]
         for kind, h in protocol.schedule.items()
     ]
     parts = [
@@ -247,8 +274,9 @@ def protocol_page(protocol: Protocol) -> str:
         "Back to [all protocols](../index.md).",
         table(["rule", "watches", "severity", "class"], rows),
         "## Rhythm",
-        "How often each kind is expected when the care plan schedules it without hours of its own, and from when its "
-        "absence is an alert.",
-        table(["kind", "every", "medium from", "high from"], expected),
+        "How often each kind is expected where the care plan does not state hours of its own, and from when its "
+        "absence is an alert. *Always*: also when the plan schedules nothing; *alone*: when it schedules none of the "
+        "protocol's kinds; *asked*: only when it schedules the kind.",
+        table(["kind", "every", "medium from", "high from", "expected"], expected),
     ]
     return "\n\n".join(parts) + "\n"

@@ -146,11 +146,13 @@ def run(protocol: Protocol, rule: Rule, story: Story) -> Outcome:
         signals += _ticks(engine, state, reading.received_at_ms)
         signals += engine.apply(state, [reading])
     signals += _ticks(engine, state, until_ms)
+    # A story tells of some kinds and is silent on the others; that is not what it is about.
+    silent = {r.name for r in protocol.rules if r.statistic is None}
     return Outcome(
         readings,
         recorder.points if recorder is not None else [],
         [s for s in signals if s.rule == rule.name],
-        tuple(sorted({s.rule for s in signals} - {rule.name})),
+        tuple(sorted({s.rule for s in signals} - {rule.name} - silent)),
         until_ms,
     )
 

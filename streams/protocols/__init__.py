@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import zlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from devices.catalogue import KINDS
 from streams.protocols.model import (
     UPWARD,
     Comparison,
+    Expected,
     ExpectedEvery,
     Level,
     Library,
@@ -26,7 +28,9 @@ from streams.protocols.model import (
 from streams.rolling import STATISTICS, Parameters, Statistic
 from streams.signal import AlertClass, Severity
 
-__all__ = ["Library", "Protocol", "ProtocolError", "Rule", "load_file", "load_published", "parse"]
+__all__ = [
+    "Library", "Protocol", "ProtocolError", "Rule", "load_file", "load_published", "parse", "parse_document",
+]  # fmt: skip
 
 COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -37,6 +41,10 @@ LEVEL_FIELDS = frozenset(
 RULE_FIELDS = frozenset(
     {"class", "unit", "decimals", "source", "watches", "statistic", "fr", "en", "levels", "severity",
      "clear_for_minutes", "kinds"}
+)  # fmt: skip
+
+SCHEDULE_FIELDS = frozenset(
+    {"every_hours", "overdue_hours", "grave_hours", "expected", "overdue_at_least_hours", "overdue_at_most_hours"}
 )  # fmt: skip
 
 LEGAL_NO_READING = frozenset({"heart-failure", "diabetes", "hypertension", "arrhythmia", "respiratory"})
@@ -85,11 +93,16 @@ def load_file(path: str | Path) -> Protocol:
 
 def parse(text: str, path: str) -> Protocol:
     """Check one protocol's text. `path` only names it in errors. Raises ProtocolError."""
-    faults = _Faults(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ProtocolError(f"{path}: not TOML: {error}") from None
+    return parse_document(document, path)
+
+
+def parse_document(document: Mapping[str, Any], path: str) -> Protocol:
+    """Check a protocol in its parsed form, as JSON carries it. Raises ProtocolError."""
+    faults = _Faults(path)
     name = _text(document, "name", None, faults)
     version = _text(document, "version", None, faults)
     title = _sentence(document.get("title", {}), None, "title", faults)
@@ -97,6 +110,9 @@ def parse(text: str, path: str) -> Protocol:
         faults.add(None, unknown, "is not known here: name, version, title, schedule and rules are")
     schedule = _schedule(document.get("schedule", {}), faults)
     raw_rules = document.get("rules", {})
+    if not isinstance(raw_rules, Mapping):
+        faults.add(None, "rules", f"is {raw_rules!r}: a table for each rule, [rules.name]")
+        raw_rules = {}
     rules: list[Rule] = []
     for rule_name, raw in raw_rules.items():
         if not isinstance(raw, Mapping):
@@ -105,15 +121,29 @@ def parse(text: str, path: str) -> Protocol:
         rule = _rule(name, version, rule_name, raw, schedule, faults)
         if rule is not None:
             rules.append(rule)
+    _check_legal(name, schedule, rules, faults)
+    faults.check()
+    content = json.dumps(document, sort_keys=True, default=str).encode()
+    return Protocol(name, version, title, schedule, tuple(rules), path, zlib.crc32(content))
+
+
+def _check_legal(name: str, schedule: dict[str, ExpectedEvery], rules: list[Rule], faults: _Faults) -> None:
+    if name not in LEGAL_NO_READING:
+        return
     legal = next((r for r in rules if r.name == "no-reading"), None)
-    if name in LEGAL_NO_READING and (legal is None or legal.statistic is not None):
+    if legal is None or legal.statistic is not None:
         faults.add(
             "no-reading",
             "statistic",
             "must be silence: the alert for missing readings cannot be switched off",
         )
-    faults.check()
-    return Protocol(name, version, title, schedule, tuple(rules), path)
+    elif all(schedule[kind].expected == "asked" for kind in legal.silence_kinds if kind in schedule):
+        faults.add(
+            "no-reading",
+            "kinds",
+            'one of them needs `expected = "always"` or "alone" in its [schedule]: a care plan without a '
+            "schedule must not switch the alert for missing readings off",
+        )
 
 
 def _text(raw: Mapping[str, Any], field: str, rule: str | None, faults: _Faults) -> str:
@@ -169,15 +199,33 @@ def _schedule(raw: Any, faults: _Faults) -> dict[str, ExpectedEvery]:
         if not isinstance(hours, Mapping):
             faults.add(None, where, f"is {hours!r}: a table with every_hours, overdue_hours, grave_hours")
             continue
-        every = _number(hours, "every_hours", 24.0, 0.01, 2400.0, where, faults)
-        overdue = _number(hours, "overdue_hours", 2 * every, 0.01, 4800.0, where, faults)
-        grave = _number(hours, "grave_hours", 1.5 * overdue, 0.01, 9600.0, where, faults)
-        if not every <= overdue <= grave:
-            faults.add(
-                where, "overdue_hours", f"every {every:g} ≤ overdue {overdue:g} ≤ grave {grave:g} must hold"
-            )
-        found[kind] = ExpectedEvery(every, overdue, grave)
+        for unknown in sorted(set(hours) - SCHEDULE_FIELDS):
+            faults.add(where, unknown, f"is not known: {', '.join(sorted(SCHEDULE_FIELDS))} are")
+        found[kind] = _expected_every(hours, where, faults)
     return found
+
+
+def _expected_every(hours: Mapping[str, Any], where: str, faults: _Faults) -> ExpectedEvery:
+    every = _number(hours, "every_hours", 24.0, 0.01, 2400.0, where, faults)
+    overdue = _number(hours, "overdue_hours", 2 * every, 0.01, 4800.0, where, faults)
+    grave = _number(hours, "grave_hours", 1.5 * overdue, 0.01, 9600.0, where, faults)
+    least = _number(hours, "overdue_at_least_hours", 0.0, 0.0, 4800.0, where, faults)
+    most = _number(hours, "overdue_at_most_hours", max(336.0, overdue), 0.01, 9600.0, where, faults)
+    if not every <= overdue <= grave:
+        faults.add(
+            where, "overdue_hours", f"every {every:g} ≤ overdue {overdue:g} ≤ grave {grave:g} must hold"
+        )
+    if not least <= overdue <= most:
+        faults.add(
+            where,
+            "overdue_hours",
+            f"{overdue:g} is not from overdue_at_least_hours {least:g} to overdue_at_most_hours {most:g}",
+        )
+    expected = hours.get("expected", "asked")
+    if expected not in get_args(Expected):
+        faults.add(where, "expected", f"is {expected!r}: {', '.join(get_args(Expected))}")
+        expected = "asked"
+    return ExpectedEvery(every, overdue, grave, expected, least, most)
 
 
 def _rule(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -167,13 +169,36 @@ class Rule:
         return tuple(level.with_limits(given, self.statistic.channels, sole) for level in self.levels)
 
 
+Expected = Literal["always", "alone", "asked"]
+
+FOREVER_AGO_MS = -(1 << 53)
+"""From when what the release brings holds: before any reading."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExpectedEvery:
-    """The protocol's default rhythm of one kind, for schedules that do not say their own hours."""
+    """The protocol's rhythm of one kind, for schedules that do not say their own hours.
+
+    `expected` says what holds when a care plan names the protocol and not this kind: `always` it is expected all
+    the same, `alone` when the plan schedules none of the protocol's kinds, `asked` only kinds that the plan
+    schedules are. A plan's own rhythm scales the hours, but `overdue_hours` not below `overdue_at_least_hours`
+    (a sensor that measures every five minutes is not missed after twenty), and may not lie beyond
+    `overdue_at_most_hours`: rarer, but never switched off.
+    """
 
     every_hours: float
     overdue_hours: float
     grave_hours: float
+    expected: Expected = "asked"
+    overdue_at_least_hours: float = 0.0
+    overdue_at_most_hours: float = 336.0
+
+    def overdue_of(self, every_hours: float) -> float:
+        """Hours after which a kind that is expected `every_hours` is overdue."""
+        return max(self.overdue_at_least_hours, self.overdue_hours * every_hours / self.every_hours)
+
+    def grave_of(self, every_hours: float) -> float:
+        return self.overdue_of(every_hours) * self.grave_hours / self.overdue_hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +211,98 @@ class Protocol:
     schedule: dict[str, ExpectedEvery]
     rules: tuple[Rule, ...]
     path: str = ""
+    digest: int = 0
+    """A number that tells the contents of two files apart (CRC-32)."""
+
+    def rule(self, name: str) -> Rule | None:
+        return next((r for r in self.rules if r.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A version of a protocol that holds from an instant on, until the next one's."""
+
+    from_ms: int
+    protocol: Protocol
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        """Of two versions of one instant the later name holds, whichever came first."""
+        return (self.from_ms, self.protocol.version, self.protocol.digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The protocols that an engine knows, by name."""
+    """The protocols that an engine knows: those of the release, by name, and the versions published since, which
+    hold from their own `from` on. A value: publishing gives another one."""
 
     protocols: dict[str, Protocol] = field(default_factory=dict)
+    published: dict[str, tuple[Dated, ...]] = field(default_factory=dict)
+    """By protocol, sorted by `Dated.order`."""
+    lanes: dict[str, str] = field(init=False, repr=False, compare=False)
+    """Kind → name of its lane: kinds that one rule of any version watches share a lane, named after the first."""
+    stamp: int = field(init=False, repr=False, compare=False)
+    """A number that tells two libraries apart: a state that was evaluated under another one is evaluated again."""
 
-    def rule(self, protocol: str, name: str) -> Rule | None:
-        found = self.protocols.get(protocol)
-        return next((r for r in found.rules if r.name == name), None) if found else None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lanes", _lanes(rule for p in self._all() for rule in p.rules))
+        content = [(d.order, d.protocol.name) for name in self.names() for d in self.versions(name)]
+        object.__setattr__(self, "stamp", zlib.crc32(repr(content).encode()))
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.protocols, *sorted(self.published))))
+
+    def versions(self, name: str) -> tuple[Dated, ...]:
+        """All versions of a protocol in the order in which they hold; () when there is none of the name."""
+        own = self.protocols.get(name)
+        released = (Dated(FOREVER_AGO_MS, own),) if own is not None else ()
+        return (*released, *self.published.get(name, ()))
+
+    def in_force(self, name: str, at_ms: int) -> Protocol | None:
+        """The version that holds at an instant; None before the first."""
+        found = None
+        for dated in self.versions(name):
+            if dated.from_ms <= at_ms:
+                found = dated.protocol
+        return found
+
+    def rule(self, protocol: str, name: str, version: str | None = None) -> Rule | None:
+        """A rule as a version of its protocol has it, else as any version has it, the release's first."""
+        found = [r for r in (d.protocol.rule(name) for d in self.versions(protocol)) if r is not None]
+        return next((r for r in found if r.version == version), found[0] if found else None)
+
+    def limit_names(self, protocol: str, name: str) -> frozenset[str]:
+        """Every name that a care plan may set under a rule, in any version of it."""
+        rules = (d.protocol.rule(name) for d in self.versions(protocol))
+        return frozenset(word for rule in rules if rule is not None for word in rule.limit_names())
 
     def with_protocol(self, protocol: Protocol) -> Library:
-        return Library({**self.protocols, protocol.name: protocol})
+        """With a protocol in the place of the release's one of that name."""
+        return Library({**self.protocols, protocol.name: protocol}, self.published)
+
+    def with_published(self, published: Iterable[Dated]) -> Library:
+        """With exactly these versions published; in whatever order they came, the same."""
+        by_name: dict[str, list[Dated]] = {}
+        for dated in published:
+            by_name.setdefault(dated.protocol.name, []).append(dated)
+        return Library(
+            self.protocols, {name: tuple(sorted(of, key=lambda d: d.order)) for name, of in by_name.items()}
+        )
+
+    def _all(self) -> Iterator[Protocol]:
+        for name in self.names():
+            for dated in self.versions(name):
+                yield dated.protocol
+
+
+def _lanes(rules: Iterable[Rule]) -> dict[str, str]:
+    group: dict[str, set[str]] = {}
+    for rule in rules:
+        if rule.statistic is None:
+            continue
+        joined = set(rule.statistic.kinds)
+        for kind in rule.statistic.kinds:
+            joined |= group.get(kind, set())
+        for kind in joined:
+            group[kind] = joined
+    return {kind: min(members) for kind, members in group.items()}

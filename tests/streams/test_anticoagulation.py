@@ -37,7 +37,7 @@ def test_the_signal_holds_the_ratio_against_the_end_of_the_target_that_it_left()
 
 
 def test_the_target_is_the_care_plans() -> None:
-    on(inr_target=(2.5, 3.5)).at("2026-03-02 08:00").inr(3.4).quiet()
+    on(inr_target=(2.5, 3.5)).at("2026-03-02 08:00").inr(3.4).quiet("inr-high", "inr-low")
     on(inr_target=(2.5, 3.5)).at("2026-03-02 08:00").inr(2.4).raised("inr-low")
 
 

@@ -117,11 +117,10 @@ def test_a_plan_that_begins_later_expects_nothing_before() -> None:
     patient.tick("2026-04-04 00:00").raised("no-reading")
 
 
-def test_nothing_is_expected_without_a_schedule() -> None:
-    unscheduled = Patient(plan=plan(version(1, "2026-03-01", HF))).at("2026-03-01 07:00").weight(80.0)
-    for patient in (unscheduled, Patient(HF).at("2026-03-01 07:00").weight(80.0)):
-        assert patient.tick("2026-08-01 07:00").said == []
-        assert patient.engine.next_deadline_ms(patient.state) is None
+def test_nothing_is_expected_without_a_plan() -> None:
+    patient = Patient(HF).at("2026-03-01 07:00").weight(80.0)
+    assert patient.tick("2026-08-01 07:00").said == []
+    assert patient.engine.next_deadline_ms(patient.state) is None
 
 
 def test_a_version_with_a_shorter_schedule_holds_from_its_beginning() -> None:
@@ -132,8 +131,8 @@ def test_a_version_with_a_shorter_schedule_holds_from_its_beginning() -> None:
     assert [e.start[:16] for e in patient.standing("no-reading")] == ["2026-03-05T12:00"]
 
 
-def test_a_version_without_the_schedule_ends_silence_at_its_beginning() -> None:
-    nothing = version(2, "2026-03-08 12:00", HF)
+def test_a_version_without_the_protocol_ends_silence_at_its_beginning() -> None:
+    nothing = version(2, "2026-03-08 12:00")
     patient = Patient(plan=plan(version(1, "2026-03-01", HF, schedule=DAILY), nothing))
     patient.tick("2026-03-06 07:00").raised("no-reading").tick("2026-03-09 07:00").cleared("no-reading")
     assert str(patient.standing("no-reading")[0].end).startswith("2026-03-08T12:00")
