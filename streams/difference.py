@@ -24,6 +24,8 @@ class Emitter:
     def __init__(self, state: PatientState, library: Library) -> None:
         self.patient = state
         self.library = library
+        self.before: Library | None = None
+        """The protocols that held before this call, for rules that are no more."""
         self.signals: list[AlertSignal] = []
 
     def emit(
@@ -37,7 +39,9 @@ class Emitter:
         supersedes: Sequence[str] = (),
     ) -> None:
         """Say one step of an episode. `at` defaults to the start, last or end that the step is about."""
-        rule = self.library.rule(episode.protocol, episode.rule)
+        rule = self.library.rule(episode.protocol, episode.rule, episode.version)
+        if rule is None and self.before is not None:
+            rule = self.before.rule(episode.protocol, episode.rule, episode.version)
         if rule is None:  # a release that dropped the rule: the episode is ended by the plan's next pass
             return
         if at is None:
@@ -70,7 +74,7 @@ class Emitter:
         )
 
     def standing(self, episode: Episode) -> StandingEpisode:
-        rule = self.library.rule(episode.protocol, episode.rule)
+        rule = self.library.rule(episode.protocol, episode.rule, episode.version)
         return StandingEpisode(
             alert=alert_id(self.patient.patient, episode),
             patient=self.patient.patient,
@@ -115,7 +119,7 @@ def _one(
     if was is not None and was.stands_like(episode) and not supersedes:
         return
     names = [alert_id(out.patient.patient, e) for e in supersedes]
-    moved = was is None or was.last != episode.last or was.rank != episode.rank
+    moved = was is None or (was.last, was.rank, was.version) != (episode.last, episode.rank, episode.version)
     if was is None or (was.end is not None and episode.end is None) or names:
         if was is not None:
             out.emit(was, "cleared", reason=reason)
@@ -149,10 +153,10 @@ def _heirs(gone: Sequence[Episode], after: Sequence[Episode]) -> dict[tuple[str,
 
 def from_silence(silence: Silence, key: RuleKey, state: PatientState, library: Library) -> Episode:
     """The episode of a silence, as it stands at the patient's clock."""
-    rule = library.rule(*key)
     offset_min = _offset(state, silence.start_ms)
     grave = silence.grave_from_ms is not None and silence.grave_from_ms <= state.clock_ms
     last_ms = max(silence.start_ms, silence.grave_from_ms or 0) if grave else silence.start_ms
+    rule = state.timeline.rule_at(key, last_ms) or library.rule(*key)
     first = silence.parts[0]
     kinds = sorted({p.kind for p in silence.parts})
     end = None if silence.end_ms is None else Instant(silence.end_ms, _offset(state, silence.end_ms))

@@ -78,6 +78,7 @@ class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
             and self.last == other.last
             and self.end == other.end
             and self.rank == other.rank
+            and self.version == other.version
         )
 
 
@@ -118,7 +119,7 @@ def judge(
         opened = _open(rule, levels, met, runs, o, measure)
         return (RuleState(runs, None, opened) if runs or opened is not None else IDLE), opened
     if hit:
-        updated = _update(levels, state.open, met, runs, o, measure)
+        updated = _update(rule, levels, state.open, met, runs, o, measure)
         return RuleState(runs, None, updated), updated
     return _calm(rule, levels, state, runs, o, measure)
 
@@ -204,6 +205,7 @@ def _open(
 
 
 def _update(
+    rule: Rule,
     levels: tuple[Level, ...],
     episode: Episode,
     met: list[tuple[float, float] | None],
@@ -230,6 +232,7 @@ def _update(
         chosen = (episode.rank, hit, levels[first].name)
     return msgspec.structs.replace(
         episode,
+        version=rule.version,
         last=Instant(o.at_ms, o.offset_min),
         rank=max(chosen[0], held),
         value=chosen[1][0],
@@ -256,7 +259,10 @@ def _calm(
         return RuleState(runs, since, state.open), None
     assert state.open is not None  # noqa: S101 - for the type checker: the caller has looked
     closed = msgspec.structs.replace(
-        state.open, end=Instant(o.at_ms, o.offset_min), refs=measure.refs[-MAX_REFS:]
+        state.open,
+        version=rule.version,
+        end=Instant(o.at_ms, o.offset_min),
+        refs=measure.refs[-MAX_REFS:],
     )
     return (RuleState(runs) if runs else IDLE), closed
 

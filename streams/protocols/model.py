@@ -296,13 +296,14 @@ class Library:
 
 
 def _lanes(rules: Iterable[Rule]) -> dict[str, str]:
-    group: dict[str, set[str]] = {}
+    """Kinds that one rule watches belong together, also those of two versions of a rule."""
+    watched: dict[tuple[str, str], set[str]] = {}
     for rule in rules:
-        if rule.statistic is None:
-            continue
-        joined = set(rule.statistic.kinds)
-        for kind in rule.statistic.kinds:
-            joined |= group.get(kind, set())
+        if rule.statistic is not None:
+            watched.setdefault(rule.key, set()).update(rule.statistic.kinds)
+    group: dict[str, set[str]] = {}
+    for kinds in watched.values():
+        joined = set(kinds).union(*(group.get(kind, ()) for kind in kinds))
         for kind in joined:
             group[kind] = joined
     return {kind: min(members) for kind, members in group.items()}
