@@ -42,8 +42,14 @@ Configuration:
 """
 
 
-def node_config(node: int, ports: list[tuple[int, int]], data: Path) -> str:
-    """server.properties of node `node` (from 1); `ports`: each node's broker and controller port."""
+def node_config(
+    node: int, ports: list[tuple[int, int]], data: Path, clients: tuple[int, int] | None = None
+) -> str:
+    """server.properties of node `node` (from 1); `ports`: each node's broker and controller port.
+
+    `clients`: a further listener's port, and the port by which clients are told to reach it: what stands
+    between them can be cut without cutting the nodes off from each other.
+    """
     nodes = len(ports)
     replicas = min(nodes, REPLICAS_MAX)
     in_sync = max(1, replicas - 1)
@@ -77,6 +83,13 @@ def node_config(node: int, ports: list[tuple[int, int]], data: Path) -> str:
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3_000,  # after kill -9 a node may register again when this is over
     }
+    if clients is not None:
+        port, told = clients
+        settings["listeners"] = f"{settings['listeners']},CLIENTS://{HOST}:{port}"
+        settings["advertised.listeners"] = f"{settings['advertised.listeners']},CLIENTS://{HOST}:{told}"
+        settings["listener.security.protocol.map"] = (
+            f"{settings['listener.security.protocol.map']},CLIENTS:PLAINTEXT"
+        )
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
@@ -91,6 +104,8 @@ class KafkaNode(Service):
         self.node = node
         self.ports = ports
         self.cluster = cluster
+        self.clients: tuple[int, int] | None = None
+        """Set before the start: a listener for clients and the port they are told (`node_config`)."""
 
     @property
     def address(self) -> str:
@@ -106,7 +121,8 @@ class KafkaNode(Service):
     def prepare(self) -> None:
         data = self.folder / "data"
         (self.folder / "log4j2.yaml").write_text(LOG4J)
-        (self.folder / "server.properties").write_text(node_config(self.node, self.ports, data))
+        config = node_config(self.node, self.ports, data, self.clients)
+        (self.folder / "server.properties").write_text(config)
         if (data / "meta.properties").is_file():
             return
         properties = str(self.folder / "server.properties")

@@ -82,7 +82,9 @@ class Listener:
         self.reloads = 0
         self.connections = 0
         self._client = client
-        self._last = int(client.get("/api/queue").json()["cursor"])
+        self.began_after = int(client.get("/api/queue").json()["cursor"])
+        """The id of the last step before those that it hears."""
+        self._last = self.began_after
         self._first = True
         self._stopping = threading.Event()
         self._answer: httpx.Response | None = None
