@@ -1,96 +1,34 @@
-"""Signals of the engine folded into rows of `scad.alert`, and what a row's life-cycle state follows from.
+"""Signals of the engine folded into rows of `scad.alert`.
 
 Pure: rows in, rows out. The episode part of a row is `streams.signal.fold` with memory: what a late reading
-showed to be without cause stays as history instead of vanishing. The state is a function of the row's other
-columns (`settled_state`), so redelivery, order of commit and a rebuild from the topic give the same row.
+showed to be without cause stays as history instead of vanishing. What people did with an alert goes along when
+late data replaces it. The state is a function of the row's other columns (alerts.lifecycle.settled_state), so
+redelivery, order of commit and a rebuild from the topic give the same row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
+from alerts.lifecycle import (
+    CLOSED,
+    WAITING,
+    acknowledged_in_full,
+    end_snooze,
+    settled_state,
+    snoozed_in_full,
+)
+from alerts.row import FACTS, SEEN, AlertRow, Consequence, covers, worse
 from devices.times import parse_instant
-from streams.signal import SEVERITY_RANK, AlertClass, AlertSignal, Evidence, Severity
+from streams.signal import AlertSignal, Severity
 
-PAST_MS = 3_600_000
-"""An episode that had ended this long before the platform knew of it is history and never latched. An hour is
-more than a telephone or gateway takes to forward a burst, and less than a nurse would call 'just now'."""
+__all__ = ["AlertRow", "Consequence", "apply_signal", "fold_episode", "settled_state"]
 
-
-class AlertRow(msgspec.Struct, kw_only=True):
-    """One row of `scad.alert`; instants are milliseconds since the epoch. See 0003_alerts.sql."""
-
-    alert: str
-    patient: str
-    protocol: str
-    protocol_version: str
-    rule: str
-    cls: AlertClass
-    severity: Severity
-    peak_severity: Severity
-    condition: str
-    opened_at: int
-    last_at: int
-    cleared_at: int | None
-    reason: str | None
-    late: bool
-    value: float | None
-    limit: float | None
-    unit: str | None
-    explanation: dict[str, str]
-    evidence: tuple[Evidence, ...]
-    supersedes: tuple[str, ...]
-    superseded_by: str | None
-    first_n: int
-    last_n: int
-    raised_stored_at: int
-    changed_at: int
-    state: str
-    acknowledged_by: str | None
-    acknowledged_at: int | None
-    acknowledged_severity: Severity | None
-
-
-class Consequence(msgspec.Struct, frozen=True):
-    """What a signal did to an alert's life-cycle, to be kept as an event of its own."""
-
-    patient: str
-    alert: str
-    event: str
-    body: dict[str, object]
-
-
-def worse(one: Severity, other: Severity) -> Severity:
-    return one if SEVERITY_RANK[one] >= SEVERITY_RANK[other] else other
-
-
-def acknowledged_in_full(row: AlertRow) -> bool:
-    """Whether somebody has acknowledged the alert at the worst severity it has had."""
-    seen = row.acknowledged_severity
-    return seen is not None and SEVERITY_RANK[seen] >= SEVERITY_RANK[row.peak_severity]
-
-
-def settled_state(row: AlertRow) -> str:
-    """The life-cycle state that follows from the row's columns.
-
-    A high clinical alert whose condition is over stays open until somebody has acknowledged it (it latches),
-    unless it was past when it became known; a technical one does not latch (reference 7). A rise in severity
-    beyond what was acknowledged opens an alert again.
-    """
-    if row.superseded_by is not None:
-        return "superseded"
-    if row.reason is not None:
-        return "cleared"
-    acknowledged = acknowledged_in_full(row)
-    if row.condition == "raised":
-        return "acknowledged" if acknowledged else "open"
-    assert row.cleared_at is not None  # noqa: S101 - the table's own check
-    past = row.cleared_at <= row.raised_stored_at - PAST_MS
-    high = row.cls == "clinical" and row.peak_severity == "high"
-    latched = high and not acknowledged and not past
-    return "open" if latched else "cleared"
+HANDLED_STATES = frozenset({"acknowledged", "in-progress", "snoozed", "resolved", "false-alert"})
+"""States that somebody brought about: when the severity rises beyond what was decided, the alert is open again."""
 
 
 def fold_episode(row: AlertRow | None, signal: AlertSignal, stored_at_ms: int) -> AlertRow | None:
@@ -141,63 +79,144 @@ def fold_episode(row: AlertRow | None, signal: AlertSignal, stored_at_ms: int) -
         raised_stored_at=stored_at_ms if row is None else row.raised_stored_at,
         changed_at=stored_at_ms,
         state="open" if row is None else row.state,
-        acknowledged_by=None if row is None else row.acknowledged_by,
-        acknowledged_at=None if row is None else row.acknowledged_at,
-        acknowledged_severity=None if row is None else row.acknowledged_severity,
+        **({} if row is None else facts_of(row)),
     )
+
+
+def facts_of(row: AlertRow) -> dict[str, Any]:
+    """What people did with the alert and saw of it."""
+    return {name: getattr(row, name) for name in (*FACTS, *SEEN)}
 
 
 def apply_signal(
     rows: dict[str, AlertRow],
     signal: AlertSignal,
     stored_at_ms: int,
-    acknowledged: Mapping[str, AlertRow] | None = None,
+    known: Mapping[str, AlertRow] | None = None,
 ) -> list[Consequence]:
-    """Fold one signal into `rows` (by alert), carry acknowledgement over and settle the states.
+    """Fold one signal into `rows` (by alert), carry over what people did, and settle the states.
 
     `rows` must hold the signal's alert and those it supersedes, as far as they exist. When rows are built
-    anew, `acknowledged` gives them the acknowledgements that people have made.
+    anew, `known` are the rows as they were: what people did with them and saw of them stays.
     """
     before = rows.get(signal.alert)
     after = fold_episode(before, signal, stored_at_ms)
     if after is None:
         return []
     rows[after.alert] = after
-    if before is None and acknowledged is not None and after.alert in acknowledged:
-        known = acknowledged[after.alert]
-        after.acknowledged_by, after.acknowledged_at = known.acknowledged_by, known.acknowledged_at
-        after.acknowledged_severity = known.acknowledged_severity
+    if before is None and known is not None and after.alert in known:
+        for name, value in facts_of(known[after.alert]).items():
+            setattr(after, name, value)
     replaces = signal.state != "cleared" and signal.supersedes is not msgspec.UNSET
-    consequences = _supersede(rows, after, stored_at_ms) if replaces else []
+    consequences = _supersede(rows, before, after, stored_at_ms, known or {}) if replaces else []
     was = None if before is None else before.state
     after.state = settled_state(after)
     after.changed_at = stored_at_ms
-    if was == "acknowledged" and after.state == "open":
-        body: dict[str, object] = {"severity": after.severity, "acknowledged": after.acknowledged_severity}
-        consequences.append(Consequence(after.patient, after.alert, "reopened", body))
+    if was in HANDLED_STATES and after.state not in CLOSED and after.state != was and known is None:
+        consequences += _reopen(after, was)
     return consequences
 
 
-def _supersede(rows: dict[str, AlertRow], new: AlertRow, stored_at_ms: int) -> list[Consequence]:
-    """Close the alerts that `new` replaces; its acknowledgement is theirs when all of them were acknowledged.
+def _reopen(row: AlertRow, was: str) -> list[Consequence]:
+    """Say that what was decided about the alert does not stand any more: it grew graver, or it goes on."""
+    if snoozed_in_full(row):
+        return []
+    if row.state in WAITING:
+        row.escalation_level = 0  # whoever is to come next is asked anew
+        row.state = settled_state(row)
+    end_snooze(row)
+    body: dict[str, object] = {"before": was, "after": row.state, "severity": row.severity}
+    if row.acknowledged_severity is not None:
+        body["acknowledged"] = row.acknowledged_severity
+    return [Consequence(row.patient, row.alert, "reopened", body)]
 
-    One that nobody had seen keeps the new alert open: merging must not hide it.
+
+def handled(row: AlertRow) -> int:
+    """How far people have got with an alert, whatever late data made of it: 0 nobody saw it, to 4 closed."""
+    if covers(row.closed_severity, row.peak_severity):
+        return 4
+    if acknowledged_in_full(row):
+        return 2 if row.started_at is None else 3
+    return 1 if snoozed_in_full(row) else 0
+
+
+def _supersede(
+    rows: dict[str, AlertRow],
+    before: AlertRow | None,
+    new: AlertRow,
+    stored_at_ms: int,
+    known: Mapping[str, AlertRow],
+) -> list[Consequence]:
+    """Close the alerts that `new` replaces, and give it what people did with them.
+
+    Of several the one that people got least far with decides: merging must not hide what nobody has seen.
     """
     olds = [rows[name] for name in new.supersedes if name in rows and name != new.alert]
+    done_before = bool(olds) and all(
+        old.alert in known and known[old.alert].superseded_by == new.alert for old in olds
+    )
     for old in olds:
         old.superseded_by = new.alert
         old.state = "superseded"
         old.changed_at = stored_at_ms
-    if not olds or not all(acknowledged_in_full(old) for old in olds):
+    if not olds or done_before:
         return []
-    last = max(olds, key=lambda old: (old.acknowledged_at or 0, old.alert))
-    seen = last.acknowledged_severity or "low"
+    _carry_seen(olds, new)
+    # A row that one of the olds had replaced comes back: its own facts are older than theirs.
+    stands = before is not None and before.superseded_by is None and before.reason is None
+    candidates = [*olds, before] if before is not None and stands else olds
+    source = min(candidates, key=lambda row: (handled(row), -_acted_at(row), row.alert))
+    if source is before:
+        return []
+    return _carry(olds, source, new)
+
+
+def _acted_at(row: AlertRow) -> int:
+    return max(row.acknowledged_at or 0, row.snoozed_at or 0, row.closed_at or 0)
+
+
+def _carry_seen(olds: list[AlertRow], new: AlertRow) -> None:
+    """A replacement neither enters the queue for the first time nor rings when what it replaces has."""
     for old in olds:
-        seen = worse(seen, old.acknowledged_severity or "low")
-    own = new.acknowledged_severity
-    if own is not None and SEVERITY_RANK[own] >= SEVERITY_RANK[seen]:
+        if old.shown_at is not None:
+            new.shown_at = min(old.shown_at, new.shown_at or old.shown_at)
+            if old.cls == "clinical" and old.peak_severity == "high":
+                heard = old.rang_at or old.shown_at
+                new.rang_at = min(heard, new.rang_at or heard)
+
+
+def _carry(olds: list[AlertRow], source: AlertRow, new: AlertRow) -> list[Consequence]:
+    was = {name: getattr(new, name) for name in FACTS}
+    level = handled(source)
+    for name in FACTS:
+        setattr(new, name, getattr(source, name))
+    if level >= 1:  # then all of them were: the gravest of what people have seen counts
+        for name in ("acknowledged_severity", "snoozed_severity", "closed_severity"):
+            if getattr(source, name) is not None:
+                setattr(new, name, _gravest(olds, name, getattr(source, name)))
+    else:
+        new.escalation_level = max(old.escalation_level for old in olds)
+        new.escalated_at = max((old.escalated_at or 0 for old in olds), default=0) or None
+    assigned = [old for old in olds if old.assignee is not None]
+    if new.assignee is None and assigned:
+        new.assignee = max(assigned, key=lambda old: (_acted_at(old), old.alert)).assignee
+    if new.last_action is not None:  # so that it can be undone on the new alert
+        changes = new.last_action["changes"].items()
+        patched = {name: [before, getattr(new, name)] for name, (before, _) in changes}
+        new.last_action = {**new.last_action, "changes": patched}
+    facts = {name: getattr(new, name) for name in FACTS if name != "last_action"}
+    if all(was[name] == value for name, value in facts.items()):
         return []
-    new.acknowledged_by, new.acknowledged_at = last.acknowledged_by, last.acknowledged_at
-    new.acknowledged_severity = seen
-    body: dict[str, object] = {"from": [old.alert for old in olds], "acknowledged_by": last.acknowledged_by}
+    body: dict[str, object] = {"from": [old.alert for old in olds]}
+    body |= {name: value for name, value in facts.items() if name in _TOLD and value is not None}
     return [Consequence(new.patient, new.alert, "carried", body)]
+
+
+_TOLD = ("acknowledged_by", "assignee", "started_by", "snoozed_by", "closed_by", "escalation_level")
+"""Which facts the event of a carry-over names."""
+
+
+def _gravest(olds: list[AlertRow], name: str, start: Severity) -> Severity:
+    for old in olds:
+        start = worse(start, getattr(old, name) or start)
+    return start

@@ -13,20 +13,17 @@ from pydantic import AwareDatetime, BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from alerts.feed import assemble, queries, sessions
-from alerts.feed.context import ActingDep, FeedDep, SeeingDep, SessionDep
+from alerts.feed.context import FeedDep, SeeingDep, SessionDep
 from alerts.feed.models import (
-    Acknowledged,
     AlertDetail,
     Alerts,
     AlertState,
-    Conflict,
-    Note,
     PatientPage,
     Queue,
     Readings,
     Session,
 )
-from alerts.feed.pages import PATIENT_PATTERN, acknowledge
+from alerts.feed.pages import PATIENT_PATTERN
 from alerts.feed.stream import TooManyStreamsError
 from devices.times import to_datetime
 
@@ -43,7 +40,7 @@ class Problem(BaseModel):
     detail: str
 
 
-def _answers(*codes: int) -> dict[int | str, dict[str, Any]]:
+def answers(*codes: int) -> dict[int | str, dict[str, Any]]:
     words = {
         401: "No session",
         403: "Not allowed, or the CSRF token is missing or wrong",
@@ -87,7 +84,7 @@ def problem(status: int, detail: str) -> JSONResponse:
     return JSONResponse({"detail": detail}, status)
 
 
-@api.get("/session", responses=_answers())
+@api.get("/session", responses=answers())
 async def session(feed: FeedDep, viewer: SessionDep) -> Session:
     """Who is logged in, and the token that writes must carry."""
     return Session(
@@ -101,7 +98,7 @@ async def session(feed: FeedDep, viewer: SessionDep) -> Session:
     )
 
 
-@api.get("/queue", responses=_answers())
+@api.get("/queue", responses=answers())
 async def queue(
     feed: FeedDep,
     viewer: SeeingDep,
@@ -120,7 +117,7 @@ async def queue(
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
             "description": "Events `alert` (id = cursor), `clock`, `reload`, `ended`; a comment as heartbeat",
         },
-        **_answers(),
+        **answers(),
     },
 )
 async def stream(
@@ -136,7 +133,7 @@ async def stream(
     token = request.cookies.get(sessions.COOKIE, "")
 
     async def still_valid() -> bool:
-        async with feed.database.writing(None) as conn:
+        async with feed.database.login() as conn:
             return await sessions.find(conn, token, feed.wall_now()) is not None
 
     parts = feed.hub.stream(viewer, after, still_valid)
@@ -157,7 +154,7 @@ async def stream(
     )
 
 
-@api.get("/patients/{patient}", responses=_answers(404))
+@api.get("/patients/{patient}", responses=answers(404))
 async def patient(feed: FeedDep, viewer: SeeingDep, patient: PatientPath) -> PatientPage:
     """One patient: identity, devices, care plan, last values, alerts and their steps."""
     async with feed.database.reading(viewer) as conn:
@@ -167,7 +164,7 @@ async def patient(feed: FeedDep, viewer: SeeingDep, patient: PatientPath) -> Pat
     return page
 
 
-@api.get("/patients/{patient}/readings", responses=_answers(404))
+@api.get("/patients/{patient}/readings", responses=answers(404))
 async def patient_readings(
     feed: FeedDep,
     viewer: SeeingDep,
@@ -189,7 +186,7 @@ async def patient_readings(
     )
 
 
-@api.get("/alerts", responses=_answers())
+@api.get("/alerts", responses=answers())
 async def alerts(
     feed: FeedDep,
     viewer: SeeingDep,
@@ -209,7 +206,7 @@ async def alerts(
     return Alerts(alerts=found, next=f"{last.opened_at.isoformat()}_{last.alert}" if last else None)
 
 
-@api.get("/alerts/{alert}", responses=_answers(404))
+@api.get("/alerts/{alert}", responses=answers(404))
 async def alert(feed: FeedDep, viewer: SeeingDep, alert: UUID) -> AlertDetail:
     """An alert and everything that happened to it, the latest step first."""
     async with feed.database.reading(viewer) as conn:
@@ -217,24 +214,3 @@ async def alert(feed: FeedDep, viewer: SeeingDep, alert: UUID) -> AlertDetail:
         if found is None:
             _missing("alert")
         return AlertDetail(alert=found, events=await queries.events(conn, which=alert))
-
-
-@api.post(
-    "/alerts/{alert}/acknowledge",
-    response_model=Acknowledged,
-    responses={409: {"model": Conflict, "description": "Somebody was quicker"}, **_answers(403, 404)},
-)
-async def acknowledge_alert(
-    feed: FeedDep, viewer: ActingDep, alert: UUID, note: Note | None = None
-) -> Acknowledged | JSONResponse:
-    """Take note of an alert. When two do at once one wins; the other learns who, and the new state."""
-    result = await acknowledge(feed, viewer, alert, note.note if note is not None else None)
-    if result is None:
-        _missing("alert")
-    if isinstance(result, Conflict):
-        return JSONResponse(result.model_dump(mode="json"), 409)
-    async with feed.database.reading(viewer) as conn:
-        found = await queries.alert(conn, viewer, alert)
-    if found is None:
-        _missing("alert")
-    return Acknowledged(alert=found)

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 import scad
 from alerts.feed.accounts import Accounts, LoginLimiter
+from alerts.feed.actions import actions
 from alerts.feed.api import MissingError, api
 from alerts.feed.context import (
     BadTokenError,
@@ -28,6 +29,7 @@ from alerts.feed.context import (
     render,
 )
 from alerts.feed.database import UNAVAILABLE, Database
+from alerts.feed.forms import forms
 from alerts.feed.guard import Guard
 from alerts.feed.login import login_routes
 from alerts.feed.metrics import FeedMetrics
@@ -87,8 +89,10 @@ def create_app(database: str, clock: Clock | None = None, *, demonstration: bool
     )
     app.state.feed = feed
     app.include_router(pages)
+    app.include_router(forms)
     app.include_router(login_routes)
     app.include_router(api)
+    app.include_router(actions)
     app.include_router(operations)
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
     app.add_middleware(Guard, metrics=metrics)

@@ -35,8 +35,11 @@ class FeedMetrics:
             ["outcome"],
             registry=self.registry,
         )
-        self.acknowledgements = Counter(
-            "scad_feed_acknowledgements", "Acknowledgements by result", ["result"], registry=self.registry
+        self.actions = Counter(
+            "scad_feed_actions",
+            "People's actions on alerts by result: done, or the name of the refusal",
+            ["action", "result"],
+            registry=self.registry,
         )
         self.alerts = Gauge(
             "scad_feed_alerts",
@@ -44,3 +47,18 @@ class FeedMetrics:
             ["class", "severity", "state"],
             registry=self.registry,
         )
+        self.round_trip = Gauge(
+            "scad_synthetic_round_trip_seconds",
+            "How long the last synthetic reading took from its device to the database, by the wall's clock",
+            registry=self.registry,
+        )
+        self.path_age = Gauge(
+            "scad_synthetic_age_seconds",
+            "Since when the last synthetic reading that arrived was measured, by the wall's clock",
+            registry=self.registry,
+        )
+
+    def path(self, round_trip_s: float, age_s: float) -> None:
+        """What the last synthetic reading said."""
+        self.round_trip.set(round_trip_s)
+        self.path_age.set(age_s)

@@ -5,18 +5,26 @@ Instants are aware datetimes (RFC 3339 in JSON); numbers are in the kind's canon
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from alerts.lifecycle import Refusal
+
 Severity = Literal["high", "medium", "low"]
 AlertClass = Literal["clinical", "technical"]
 Sex = Literal["female", "male", "unknown"]
-AlertState = Literal["open", "acknowledged", "cleared", "superseded"]
+AlertState = Literal[
+    "open", "escalated", "acknowledged", "in-progress", "snoozed", "resolved", "false-alert", "cleared", "superseded"
+]  # fmt: skip
+WAITING: frozenset[str] = frozenset({"open", "escalated"})
+"""States of an alert of which nobody has taken note."""
+CLOSED: frozenset[str] = frozenset({"resolved", "false-alert", "cleared", "superseded"})
 
 RANK: dict[str, int] = {"high": 3, "medium": 2, "low": 1}
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Model(BaseModel):
@@ -68,6 +76,24 @@ class Alert(Model):
     acknowledged_by: str | None = None
     acknowledged_name: str | None = None
     acknowledged_at: datetime | None = None
+    assignee: str | None = None
+    assignee_name: str | None = None
+    started_by: str | None = None
+    started_at: datetime | None = None
+    snoozed_until: datetime | None = None
+    snooze_reason: str | None = None
+    outcome: str | None = None
+    false_reason: str | None = None
+    closed_by: str | None = None
+    closed_name: str | None = None
+    closed_at: datetime | None = None
+    escalation_level: int = 0
+    escalated_at: datetime | None = None
+    due_at: datetime | None = None
+    inhibited_by: UUID | None = Field(
+        default=None, description="The graver alert that shows this one inside."
+    )
+    version: int = Field(default=1, description="Send it with an action: a later one is refused (409).")
     changed_at: datetime
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -75,7 +101,7 @@ class Alert(Model):
     @computed_field(description="Nobody has acknowledged it, and it is still in the queue.")  # type: ignore[prop-decorator]
     @property
     def open(self) -> bool:
-        return self.state == "open"
+        return self.waiting
 
     @computed_field(  # type: ignore[prop-decorator]
         description="It asks for attention: clinical, high, not late, open, and its condition holds."
@@ -83,7 +109,7 @@ class Alert(Model):
     @property
     def ringing(self) -> bool:
         return (
-            self.state == "open"
+            self.waiting
             and self.condition == "raised"
             and self.severity == "high"
             and self.class_ == "clinical"
@@ -91,14 +117,38 @@ class Alert(Model):
         )
 
     @property
-    def live(self) -> bool:
-        """It stands in the queue."""
-        return self.state == "open" or (self.state == "acknowledged" and self.condition == "raised")
+    def waiting(self) -> bool:
+        """Nobody has taken note of it."""
+        return self.state in WAITING
 
     @property
-    def order(self) -> tuple[int, bool, datetime, str]:
-        """Gravest first, then what nobody has taken note of, then the oldest."""
-        return (-RANK[self.severity], self.state != "open", self.opened_at, str(self.alert))
+    def live(self) -> bool:
+        """It is no history yet."""
+        return self.state not in CLOSED
+
+    @property
+    def holder(self) -> str | None:
+        """Login of who is on it: whom it was given to, else who took note of it."""
+        return self.assignee or self.acknowledged_by
+
+    @property
+    def holder_name(self) -> str | None:
+        return (self.assignee_name or self.assignee) if self.assignee else self.acknowledged_name
+
+    @property
+    def bulk(self) -> bool:
+        """It may be acknowledged together with others: never a high one."""
+        return self.waiting and self.severity != "high"
+
+    @property
+    def due_in_order(self) -> datetime:
+        """Until when somebody has to take note of it; the end of time where nothing is due any more."""
+        return self.due_at if self.waiting and self.due_at is not None else NEVER
+
+    @property
+    def order(self) -> tuple[int, bool, datetime, datetime, str]:
+        """Gravest first, then what nobody has taken note of, then time left, then the oldest."""
+        return (-RANK[self.severity], not self.waiting, self.due_in_order, self.opened_at, str(self.alert))
 
 
 class AlertEvent(Model):
@@ -144,12 +194,40 @@ class Person(Model):
     phone: str | None = None
 
 
+class Adherence(Model):
+    """How many of the scheduled measurements were taken in the last 14 days."""
+
+    kind: str
+    done: int
+    expected: int
+
+
+class OfflineDevice(Model):
+    """A device of the patient that said it is offline, or whose connection the broker saw end."""
+
+    device: str
+    model: str | None
+    since: datetime
+
+
 class QueueRow(Model):
     """One patient with the alerts that stand, in the order of the page."""
 
     person: Person
     alerts: list[Alert]
+    inhibited: list[Alert] = Field(default=[], description="Milder alerts, each shown inside `inhibited_by`.")
     last: list[LastReading] = []
+    adherence: list[Adherence] = []
+    offline: list[OfflineDevice] = []
+
+    def kin(self, alert: Alert) -> list[Alert]:
+        """The alerts that this one shows inside."""
+        return [other for other in self.inhibited if other.inhibited_by == alert.alert]
+
+    @property
+    def adherence_total(self) -> tuple[int, int]:
+        """Readings taken and scheduled, of all kinds."""
+        return sum(a.done for a in self.adherence), sum(a.expected for a in self.adherence)
 
     @property
     def patient(self) -> str:
@@ -165,6 +243,16 @@ class Counts(Model):
     technical: int = 0
     open: int = 0
     ringing: int = 0
+    snoozed: int = 0
+    overdue: int = 0
+
+
+class PathState(Model):
+    """What the last synthetic reading says of the way from a device to this page; seconds of the wall's time."""
+
+    age_s: float = Field(description="Since it was measured.")
+    round_trip_s: float = Field(description="From the device until it was stored.")
+    stalled: bool
 
 
 class Queue(Model):
@@ -172,7 +260,11 @@ class Queue(Model):
 
     now: datetime
     cursor: int
-    current_to: datetime | None = Field(description="When the last reading of any patient was received.")
+    current_to: datetime | None = Field(
+        description="The page has everything that was measured and sent until then, by the last synthetic reading;"
+        " without one, when the last reading of a patient was received."
+    )
+    path: PathState | None = None
     counts: Counts
     clinical: list[QueueRow]
     technical: list[QueueRow]
@@ -257,14 +349,6 @@ class Alerts(Model):
     next: str | None
 
 
-class Note(BaseModel):
-    """What somebody wants to have on record with an action."""
-
-    model_config = ConfigDict(extra="forbid")
-    # 500: a few sentences; what is longer belongs in the patient's record.
-    note: str | None = Field(default=None, max_length=500, pattern=r"^[^\x00]*$")
-
-
 class Acknowledged(Model):
     """The alert after the action."""
 
@@ -274,8 +358,8 @@ class Acknowledged(Model):
 class Conflict(Model):
     """Why an action was refused (409): somebody was quicker, or the alert no longer stands."""
 
-    error: Literal["already", "cleared", "superseded"]
-    by: str | None = Field(description="Who acknowledged it.")
+    error: Refusal
+    by: str | None = Field(description="Who brought the alert into its state.")
     at: datetime | None
     alert: Alert
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-from uuid import UUID
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from markupsafe import Markup
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from alerts.feed import assemble, queries, sessions
+from alerts import synthetic
+from alerts.actions import BULK_MAX
+from alerts.feed import assemble, queries, queue_queries, sessions
 from alerts.feed.context import (
     LANGUAGE_COOKIE,
     THEME_COOKIE,
     THEMES,
-    ActingDep,
     BadTokenError,
+    Feed,
     FeedDep,
     SeeingDep,
+    language_of,
     render,
     render_text,
 )
-from alerts.feed.models import AlertClass, Conflict, QueueRow
-from alerts.feed.texts import LANGUAGES
+from alerts.feed.filters import PRESETS, Filter, filter_of_request
+from alerts.feed.kinds import CURVE_KINDS
+from alerts.feed.models import AlertClass, PathState, QueueRow
+from alerts.feed.texts import LANGUAGES, Texts
 from alerts.feed.viewer import Viewer
+from alerts.lifecycle import FALSE_REASONS, OUTCOMES
 from devices.times import from_datetime, to_datetime
 
 pages = APIRouter(include_in_schema=False)
@@ -39,9 +44,28 @@ PERIODS = (14, 30, 90)
 PREFERENCE_S = 365 * 86_400
 PATIENT_PATTERN = r"^[^\x00-\x1f/]{1,128}$"
 
+FORM_VALUES: dict[str, Any] = {
+    "form_actions": ("snooze", "note", "resolve", "false-alert", "assign"),
+    "menu_actions": (
+        ("acknowledge", "a"), ("start", ""), ("assign", ""), ("snooze", "s"), ("wake", ""), ("note", "n"),
+        ("resolve", "r"), ("false-alert", ""), ("undo", "u"),
+    ),
+    "snooze_hours": (1, 2, 4, 8, 24),
+    "outcomes": OUTCOMES,
+    "false_reasons": FALSE_REASONS,
+}  # fmt: skip
+"""What the forms of actions offer (dialogs.html); the lengths of a snooze end at its bound."""
 
-def freshness(current_ms: int | None, now_ms: int) -> str:
-    """none, current or stalled: what the header says about the age of the data."""
+FilterDep = Annotated[Filter, Depends(filter_of_request)]
+
+
+def freshness(path: PathState | None, current_ms: int | None, now_ms: int) -> str:
+    """What the header says of the age of the data: by the synthetic reading `current`, `slow` or `broken`;
+    without one by the last reading of anybody: `none`, `current` or `stalled`."""
+    if path is not None:
+        if path.stalled:
+            return "broken"
+        return "slow" if path.round_trip_s * 1000 > synthetic.SLOW_AFTER_MS else "current"
     if current_ms is None:
         return "none"
     return "stalled" if now_ms - current_ms > STALLED_AFTER_MS else "current"
@@ -52,37 +76,71 @@ async def queue_page(
     request: Request,
     feed: FeedDep,
     viewer: SeeingDep,
+    chosen: FilterDep,
     rows: Annotated[int, Query(ge=1, le=assemble.ROWS_MAX)] = assemble.ROWS_SHOWN,
+    done: Annotated[int | None, Query(ge=0, le=BULK_MAX)] = None,
 ) -> Response:
-    return await _queue(request, feed, viewer, rows)
+    texts = Texts(language_of(request))
+    said = texts.count("queue.bulk_done", done) if done is not None else None
+    return await render_queue(request, feed, viewer, chosen, rows, done=said)
 
 
-async def _queue(
-    request: Request, feed: FeedDep, viewer: Viewer, shown: int, conflict: Conflict | None = None
+async def render_queue(
+    request: Request,
+    feed: Feed,
+    viewer: Viewer,
+    chosen: Filter = assemble.EVERYTHING,
+    shown: int = assemble.ROWS_SHOWN,
+    *,
+    problem: str | None = None,
+    done: str | None = None,
 ) -> Response:
+    """The queue; with `problem` (a sentence) as the answer to an action that was refused."""
     now_ms = feed.clock.now_ms()
+    path = await path_of(feed)
     async with feed.database.reading(viewer) as conn:
-        found = await assemble.queue(conn, viewer, now_ms, shown)
+        found = await assemble.queue(conn, viewer, now_ms, shown, chosen, path)
         rows: list[tuple[AlertClass, QueueRow]] = [
             *(("clinical", row) for row in found.clinical),
             *(("technical", row) for row in found.technical),
         ]
-        views = await assemble.views(conn, rows, now_ms)
+        views = await assemble.views(conn, rows, now_ms, drawn_max=assemble.ROWS_DRAWN)
+        people = await queue_queries.colleagues(conn, viewer)
     current_ms = from_datetime(found.current_to) if found.current_to is not None else None
+    totals: dict[AlertClass, int] = {"clinical": found.clinical_total, "technical": found.technical_total}
+    markup = {
+        section: _within(request, viewer, [v for v in views if v.section == section], shown)
+        for section in chosen.sections
+    }
     return render(
         request,
         "queue.html",
         viewer,
-        409 if conflict is not None else 200,
+        409 if problem is not None else 200,
         queue=found,
-        clinical=_within(request, viewer, [v for v in views if v.section == "clinical"], shown),
-        technical=_within(request, viewer, [v for v in views if v.section == "technical"], shown),
+        sections=[(section, rows, totals[section]) for section, rows in markup.items()],
         current_ms=current_ms,
-        freshness=freshness(current_ms, now_ms),
+        freshness=freshness(found.path, current_ms, now_ms),
         shown=shown,
         step=assemble.ROWS_SHOWN,
-        conflict=conflict,
+        rows_max=assemble.ROWS_MAX,
+        problem=problem,
+        done=done,
+        chosen=chosen,
+        presets=PRESETS,
+        curve_kinds=CURVE_KINDS,
+        colleagues=people,
+        **FORM_VALUES,
     )
+
+
+async def path_of(feed: Feed) -> synthetic.PathCheck | None:
+    """The last synthetic reading: the process looks for it, since nobody's team is its patient's."""
+    async with feed.database.service() as conn:
+        path = await queue_queries.path_check(conn, feed.clock)
+    if path is not None:
+        feed.metrics.path(path.round_trip_ms / 1000, path.age_ms / 1000)
+    return path
 
 
 def _within(request: Request, viewer: Viewer, views: list[assemble.RowView], shown: int) -> list[Markup]:
@@ -105,63 +163,41 @@ async def queue_rows(
     request: Request,
     feed: FeedDep,
     viewer: SeeingDep,
+    chosen: FilterDep,
     patient: Annotated[list[str] | None, Query(max_length=ROWS_AT_ONCE)] = None,
 ) -> Response:
     """The rows of some patients as the page shows them now, and its header; `html` is null for a row that
-    is not in the queue any more."""
+    is not in the queue any more, or not in this part of it."""
     now_ms = feed.clock.now_ms()
+    now = to_datetime(now_ms)
     patients = [name for name in patient or [] if "\x00" not in name]
+    path = await path_of(feed)
     async with feed.database.reading(viewer) as conn:
-        rows = await assemble.rows_of(conn, viewer, patients, to_datetime(now_ms))
-        counts = await queries.counts(conn, viewer)
-        current = await queries.current_to(conn, to_datetime(now_ms))
+        rows = await assemble.rows_of(conn, viewer, patients, now, chosen) if patients else {}
+        counts = await queue_queries.counts(conn, viewer, now)
+        current = await assemble.current_to(conn, path, now)
         views = await assemble.views(conn, [(section, row) for (section, _), row in rows.items()], now_ms)
     current_ms = from_datetime(current) if current is not None else None
     drawn = {view.key: view for view in views}
     answer = []
-    for key in (f"{section}:{name}" for name in patients for section in ("clinical", "technical")):
+    for key in (f"{section}:{name}" for name in patients for section in chosen.sections):
         view = drawn.get(key)
         html = render_text(request, "row_only.html", viewer, view=view) if view is not None else None
         answer.append({"key": key, "order": view.order if view is not None else None, "html": html})
+    state = assemble.path_state(path)
     header = render_text(
         request,
         "status_only.html",
         viewer,
         counts=counts,
         current_ms=current_ms,
-        freshness=freshness(current_ms, now_ms),
+        path=state,
+        freshness=freshness(state, current_ms, now_ms),
     )
     return JSONResponse(
         {**feed.hub.clock_now(), "header": header, "ringing": counts.ringing, "rows": answer},
         headers={"Vary": "Accept-Language, Cookie"},
     )
-
-
-@pages.post("/alerts/{alert}/acknowledge")
-async def acknowledge_form(request: Request, feed: FeedDep, viewer: ActingDep, alert: UUID) -> Response:
-    """The button without JavaScript: back to the queue, or the queue with who was quicker (409)."""
-    conflict = await acknowledge(feed, viewer, alert, None)
-    if isinstance(conflict, Conflict):
-        return await _queue(request, feed, viewer, assemble.ROWS_SHOWN, conflict)
-    if conflict is None:
-        return _not_found(request, viewer)
-    return RedirectResponse("/", 303)
-
-
-async def acknowledge(feed: FeedDep, viewer: Viewer, which: UUID, note: str | None) -> Conflict | bool | None:
-    """Take note of an alert: True; who was quicker; or None when the viewer has no such alert."""
-    async with feed.database.writing(viewer) as conn:
-        if await queries.alert(conn, viewer, which) is None:
-            return None
-        at = to_datetime(feed.clock.now_ms())
-        result, who, when = await queries.acknowledge(conn, which, viewer.login, at, note)
-        feed.metrics.acknowledgements.labels(result).inc()
-        now = await queries.alert(conn, viewer, which)
-    if result == "acknowledged":
-        return True
-    if now is None or result == "unknown":
-        return None
-    return Conflict.model_validate({"error": result, "by": who, "at": when, "alert": now})
 
 
 @pages.get("/patients/{patient}")
@@ -176,7 +212,7 @@ async def patient_page(
     async with feed.database.reading(viewer) as conn:
         page = await assemble.patient_page(conn, viewer, patient, now_ms) if "\x00" not in patient else None
         if page is None:
-            return _not_found(request, viewer)
+            return not_found(request, viewer)
         curves = await assemble.patient_curves(conn, page, now_ms, days)
         cursor = await queries.cursor(conn)
     return render(
@@ -191,7 +227,7 @@ async def patient_page(
     )
 
 
-def _not_found(request: Request, viewer: Viewer) -> Response:
+def not_found(request: Request, viewer: Viewer) -> Response:
     return render(request, "error.html", viewer, 404, message="error.not_found", refresh=None)
 
 

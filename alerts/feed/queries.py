@@ -17,9 +17,7 @@ from alerts.feed.database import Connection
 from alerts.feed.kinds import unit_of
 from alerts.feed.models import (
     Alert,
-    AlertClass,
     AlertEvent,
-    Counts,
     Device,
     LastReading,
     Person,
@@ -39,11 +37,15 @@ FRESH_READINGS = 200
 
 _SEEN = "(%(all)s or p.care_team = any(%(teams)s))"
 
-_ALERT = """
+ALERT_COLUMNS = """
     a.alert, a.patient, a.protocol, a.protocol_version, a.rule, a.class, a.severity, a.condition, a.state,
     a.opened_at, a.last_at, a.cleared_at, a.reason, a.late, a.value, a.limit_value as "limit", a.unit,
     a.explanation, a.evidence, a.supersedes, a.superseded_by, a.acknowledged_by, a.acknowledged_at,
-    a.changed_at, (select display_name from scad.account where login = a.acknowledged_by) as acknowledged_name
+    a.assignee, a.started_by, a.started_at, a.snoozed_until, a.snooze_reason, a.outcome, a.false_reason,
+    a.closed_by, a.closed_at, a.escalation_level, a.escalated_at, a.due_at, a.inhibited_by, a.version, a.changed_at,
+    (select display_name from scad.account where login = a.acknowledged_by) as acknowledged_name,
+    (select display_name from scad.account where login = a.assignee) as assignee_name,
+    (select display_name from scad.account where login = a.closed_by) as closed_name
 """
 
 _EVENT = """
@@ -67,38 +69,11 @@ async def cursor(conn: Connection) -> int:
     return int(row["id"]) if row else 0
 
 
-async def queue_patients(
-    conn: Connection, viewer: Viewer, class_: AlertClass, limit: int
-) -> tuple[list[str], int]:
-    """The first `limit` patients of the queue in its order, and how many there are.
-
-    Order: the gravest alert, rows in which nobody has taken note of it first, then its age, then the name.
-    """
-    result = await conn.execute(
-        f"""
-        with live as (
-            select a.patient, a.rank, a.opened_at, a.state,
-                   max(a.rank) over (partition by a.patient) as top
-              from scad.queue a join scad.patient p using (patient)
-             where a.class = %(class)s and {_SEEN}
-        )
-        select patient, count(*) over () as total
-          from live
-         group by patient, top
-         order by top desc, bool_or(state = 'open' and rank = top) desc,
-                  min(opened_at) filter (where rank = top), patient
-         limit %(limit)s""",  # noqa: S608 - only the constant of this module is put in
-        _who(viewer, **{"class": class_, "limit": limit}),
-    )
-    rows = await result.fetchall()
-    return [row["patient"] for row in rows], (rows[0]["total"] if rows else 0)
-
-
 async def queue_alerts(conn: Connection, viewer: Viewer, patients: Sequence[str]) -> dict[str, list[Alert]]:
     """Standing alerts of these patients, in the order in which a row shows them."""
     result = await conn.execute(
         f"""
-        select {_ALERT} from scad.queue a join scad.patient p using (patient)
+        select {ALERT_COLUMNS} from scad.queue a join scad.patient p using (patient)
          where a.patient = any(%(patients)s) and {_SEEN}""",  # noqa: S608
         _who(viewer, patients=list(patients)),
     )
@@ -124,34 +99,13 @@ async def persons(conn: Connection, viewer: Viewer, patients: Iterable[str]) -> 
     return {row["patient"]: Person.model_validate(row) for row in await result.fetchall()}
 
 
-async def counts(conn: Connection, viewer: Viewer) -> Counts:
-    result = await conn.execute(
-        f"""
-        select count(*) filter (where a.class = 'clinical' and severity = 'high') as high,
-               count(*) filter (where a.class = 'clinical' and severity = 'medium') as medium,
-               count(*) filter (where a.class = 'clinical' and severity = 'low') as low,
-               count(*) filter (where a.class = 'technical') as technical,
-               count(*) filter (where state = 'open') as open,
-               count(*) filter (where a.class = 'clinical' and severity = 'high' and state = 'open'
-                                  and condition = 'raised' and not late) as ringing
-          from scad.queue a join scad.patient p using (patient)
-         where {_SEEN}""",  # noqa: S608
-        _who(viewer),
-    )
-    return Counts.model_validate(await result.fetchone())
-
-
 async def current_to(conn: Connection, now: datetime) -> datetime | None:
     """When the last reading of any patient was received: the age of everything that the page shows.
 
     Looks at the newest readings by measurement, which an index gives at once however many there are.
     """
     result = await conn.execute(
-        """
-        select max(received_at) as at from
-          (select received_at from scad.reading where measured_at <= %s + interval '10 minutes'
-            order by measured_at desc limit %s) newest""",
-        (now, FRESH_READINGS),
+        "select scad.newest_received(%s + interval '10 minutes', %s) as at", (now, FRESH_READINGS)
     )
     row = await result.fetchone()
     return row["at"] if row else None
@@ -166,17 +120,10 @@ async def last_readings(
     """
     result = await conn.execute(
         """
-        select k.patient, k.kind, r.value, r.second, r.measured_at, r.received_at,
-               r.received_at - r.measured_at > interval '24 hours' as late
-          from (select patient, kind from unnest(%(patients)s::text[]) patient,
-                                          unnest(%(kinds)s::text[]) kind) k
-         cross join lateral (
-               select value, (r."values" ->> 'diastolic')::float8 as second, measured_at, received_at
-                 from scad.reading r
-                where r.patient = k.patient and r.kind = k.kind and marks = '{}'
-                  and measured_at > %(now)s - make_interval(days => %(days)s)
-                order by measured_at desc limit 1) r
-         order by k.patient, array_position(%(kinds)s::text[], k.kind)""",
+        select patient, kind, value, second, measured_at, received_at,
+               received_at - measured_at > interval '24 hours' as late
+          from scad.last_readings(%(patients)s, %(kinds)s, %(now)s - make_interval(days => %(days)s))
+         order by patient, array_position(%(kinds)s::text[], kind)""",
         {"patients": list(patients), "kinds": list(kinds), "now": now, "days": LAST_VALUE_DAYS},
     )
     found: dict[str, list[LastReading]] = defaultdict(list)
@@ -200,7 +147,7 @@ async def buckets(
                min(value) as low, max(value) as high, avg(value) as mean,
                min(second) as second_low, max(second) as second_high, avg(second) as second_mean,
                bool_or(received_at - measured_at > interval '24 hours') as late
-          from (select *, ("values" ->> 'diastolic')::float8 as second from scad.reading
+          from (select *, ("values" ->> 'diastolic')::float8 as second from scad.my_reading
                  where patient = any(%(patients)s) and kind = any(%(kinds)s) and measured_at >= %(begin)s
                    and marks = '{}' and value is not null) r
          group by patient, kind, floor(extract(epoch from measured_at) / %(bucket_s)s)
@@ -213,7 +160,7 @@ async def buckets(
 async def kinds_of(conn: Connection, patient: str, begin: datetime) -> list[str]:
     """The kinds of which the patient has readings since `begin`."""
     result = await conn.execute(
-        "select distinct kind from scad.reading where patient = %s and measured_at >= %s order by kind",
+        "select distinct kind from scad.my_reading where patient = %s and measured_at >= %s order by kind",
         (patient, begin),
     )
     return [row["kind"] for row in await result.fetchall()]
@@ -226,7 +173,7 @@ async def readings(
         """
         select device, epoch, seq, kind, measured_at, received_at, value, "values", flags, context, marks,
                too_late
-          from scad.reading
+          from scad.my_reading
          where patient = %(patient)s and (%(kind)s::text is null or kind = %(kind)s)
            and measured_at >= %(begin)s and measured_at < %(end)s
          order by measured_at, device, epoch, seq limit %(limit)s""",
@@ -273,7 +220,7 @@ async def alerts(
     at, last = before if before is not None else (None, None)
     result = await conn.execute(
         f"""
-        select {_ALERT} from scad.alert a join scad.patient p using (patient)
+        select {ALERT_COLUMNS} from scad.alert a join scad.patient p using (patient)
          where {_SEEN} and (%(patient)s::text is null or a.patient = %(patient)s)
            and (%(state)s::text is null or a.state = %(state)s)
            and (%(rule)s::text is null or a.rule = %(rule)s)
@@ -287,7 +234,7 @@ async def alerts(
 async def alert(conn: Connection, viewer: Viewer, which: UUID) -> Alert | None:
     result = await conn.execute(
         f"""
-        select {_ALERT} from scad.alert a join scad.patient p using (patient)
+        select {ALERT_COLUMNS} from scad.alert a join scad.patient p using (patient)
          where a.alert = %(alert)s and {_SEEN}""",  # noqa: S608
         _who(viewer, alert=which),
     )
@@ -307,28 +254,13 @@ async def events(
         f"""
         select {_EVENT}
           from (select *, lag(body ->> 'severity') over (partition by alert, kind order by id) as before
-                  from scad.alert_event where {column} = %(value)s) e
+                  from scad.my_alert_event where {column} = %(value)s) e
           left join scad.alert a on a.alert = e.alert
          where %(all)s or e.event <> 'updated' or e.before is distinct from e.body ->> 'severity'
          order by e.id desc limit %(limit)s""",  # noqa: S608
         {"value": value, "limit": limit, "all": which is not None},
     )
     return [AlertEvent.model_validate(row) for row in await result.fetchall()]
-
-
-async def acknowledge(
-    conn: Connection, which: UUID, login: str, at: datetime, note: str | None
-) -> tuple[str, str | None, datetime | None]:
-    """Take note of an alert. Returns (result, who, when); result is 'acknowledged', or why it was refused:
-    'already', 'cleared', 'superseded', 'unknown', with the display name of whoever was quicker."""
-    result = await conn.execute(
-        """
-        select k.result, coalesce(c.display_name, k.by_whom) as who, k.at_instant
-          from scad.acknowledge(%s, %s, %s, %s) k left join scad.account c on c.login = k.by_whom""",
-        (which, login, at, note),
-    )
-    row = await result.fetchone()
-    return (row["result"], row["who"], row["at_instant"]) if row else ("unknown", None, None)
 
 
 async def schema_names(conn: Connection) -> set[str]:

@@ -10,23 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
-from alerts.folding import AlertRow, Consequence, apply_signal
+from alerts.folding import apply_signal
+from alerts.row import AlertRow, Consequence
+from alerts.service_times import live_alerts, set_due_times
 from alerts.store.connection import Connection
+from alerts.store.rows import (
+    APPEND,
+    LOAD,
+    LOCK,
+    LOCK_NEW,
+    SELECT,
+    SURROUNDINGS,
+    UPSERT,
+    Entry,
+    Work,
+    append_parameters,
+    count_suppressions,
+    entry,
+    from_record,
+    load_parameters,
+    surroundings,
+    to_record,
+)
 from devices.times import format_instant, from_datetime, parse_instant, to_datetime
 from streams.signal import AlertSignal, StandingEpisode, encode_signal
-
-_LOCK_CURSORS = """
-insert into scad.signal_cursor (patient, last_n) select p, 0 from unnest(%s::text[]) as p
-on conflict do nothing"""
-
-_READ_CURSORS = """
-select patient, last_n from scad.signal_cursor where patient = any(%s) order by patient for update"""
 
 _MOVE_CURSORS = """
 update scad.signal_cursor c set last_n = m.n
@@ -39,37 +50,10 @@ select e.patient, e.n, e.body from scad.alert_event e
 _HISTORY = """
 select body, recorded_at from scad.alert_event where patient = %s and kind = 'signal' order by n"""
 
-_COLUMNS = (
-    "alert", "patient", "protocol", "protocol_version", "rule", "class", "severity", "peak_severity",
-    "condition", "opened_at", "last_at", "cleared_at", "reason", "late", "value", "limit_value", "unit",
-    "explanation", "evidence", "supersedes", "superseded_by", "first_n", "last_n", "raised_stored_at",
-    "changed_at", "state", "acknowledged_by", "acknowledged_at", "acknowledged_severity",
-)  # fmt: skip
-_RENAMED = {"class": "cls", "limit_value": "limit"}
-_INSTANTS = frozenset(
-    {"opened_at", "last_at", "cleared_at", "raised_stored_at", "changed_at", "acknowledged_at"}
-)
-
-_UPSERT = (
-    f"insert into scad.alert ({', '.join(_COLUMNS)}) values ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608
-    f" on conflict (alert) do update set {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS if c != 'alert')}"
-)
-
-_UUIDS = {"alert": "text", "supersedes": "text[]", "superseded_by": "text"}  # Python's side has them as text
-_SELECT = "select " + ", ".join(f"{c}::{_UUIDS[c]} as {c}" if c in _UUIDS else c for c in _COLUMNS)
-_LOAD = f"{_SELECT} from scad.alert where alert = any(%s::uuid[]) order by alert for update"
 _STANDING = (
-    f"{_SELECT} from scad.alert where reason is null and (%(p)s::text is null or patient = %(p)s)"
+    f"{SELECT} from scad.alert where reason is null and (%(p)s::text is null or patient = %(p)s)"
     " order by patient, opened_at, protocol, rule, alert"
 )
-
-_APPEND = """
-insert into scad.alert_event (at, recorded_at, patient, alert, kind, n, event, actor, body)
-select at, %(now)s, patient, alert, kind, n, event, 'engine', body
-  from unnest(%(at)s::timestamptz[], %(patient)s::text[], %(alert)s::uuid[], %(kind)s::text[],
-              %(n)s::bigint[], %(event)s::text[], %(body)s::jsonb[])
-       with ordinality as e(at, patient, alert, kind, n, event, body, place)
- order by place"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +95,22 @@ def write_signals(conn: Connection, signals: Sequence[AlertSignal], stored_at_ms
         fresh = sorted_.news + sorted_.stragglers
         if fresh:
             disordered = {signal.patient for signal in sorted_.stragglers}
-            rows = _load(conn, _named(fresh))
-            consequences = [
-                consequence
-                for signal in sorted_.news
-                if signal.patient not in disordered
-                for consequence in apply_signal(rows, signal, stored_at_ms)
-            ]
+            work = _load(conn, _named(fresh), sorted({signal.patient for signal in fresh}), stored_at_ms)
+            for signal in sorted_.news:
+                if signal.patient not in disordered:
+                    work.consequences += apply_signal(work.rows, signal, stored_at_ms)
             for patient in sorted(disordered):
-                _refold(conn, rows, patient, [s for s in fresh if s.patient == patient], stored_at_ms)
-            _save(conn, rows.values())
+                _refold(conn, work, patient, [s for s in fresh if s.patient == patient], stored_at_ms)
+            rows = work.finish()
+            _rang_with(rows, fresh, stored_at_ms)
+            count_suppressions(work.consequences)
+            names = {row.alert for row in rows}
+            live = live_alerts(conn, names)
+            _save(conn, rows)
+            set_due_times(conn, names, names - live, stored_at_ms)
             last = {signal.patient: signal.n for signal in sorted_.news}
             conn.execute(_MOVE_CURSORS, (list(last), list(last.values())))
-            _append(conn, fresh, consequences, stored_at_ms)
+            _append(conn, fresh, work.consequences, stored_at_ms)
     return Folded(len(fresh), sorted_.duplicates, sorted_.gaps, tuple(sorted_.conflicts))
 
 
@@ -134,7 +121,7 @@ def standing_episodes(conn: Connection, patient: str | None = None) -> list[Stan
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(_STANDING, {"p": patient})
-        rows = [_from_record(record) for record in cursor]
+        rows = [from_record(record) for record in cursor]
     return [
         StandingEpisode(
             alert=row.alert,
@@ -153,8 +140,8 @@ def standing_episodes(conn: Connection, patient: str | None = None) -> list[Stan
 
 def _lock(conn: Connection, patients: list[str]) -> dict[str, int]:
     """The last folded n of each patient; their rows stay locked to the end of the transaction."""
-    conn.execute(_LOCK_CURSORS, (patients,))
-    return {str(patient): int(n) for patient, n in conn.execute(_READ_CURSORS, (patients,)).fetchall()}
+    conn.execute(LOCK_NEW, (patients,))
+    return {str(patient): int(n) for patient, n in conn.execute(LOCK, (patients,)).fetchall()}
 
 
 def _sort(conn: Connection, signals: Sequence[AlertSignal], cursors: dict[str, int]) -> _Sorted:
@@ -200,62 +187,49 @@ def _named(signals: Iterable[AlertSignal]) -> list[str]:
     return sorted(names)
 
 
-def _load(conn: Connection, alerts: list[str]) -> dict[str, AlertRow]:
+def _load(conn: Connection, alerts: list[str], patients: list[str], now_ms: int) -> Work:
     with conn.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(_LOAD, (alerts,))
-        return {row.alert: row for row in map(_from_record, cursor)}
-
-
-def _from_record(record: dict[str, Any]) -> AlertRow:
-    given = {
-        _RENAMED.get(column, column): from_datetime(record[column])
-        if column in _INSTANTS and record[column] is not None
-        else record[column]
-        for column in _COLUMNS
-    }
-    return msgspec.convert(given, AlertRow)
-
-
-def _to_record(row: AlertRow) -> tuple[object, ...]:
-    record: dict[str, object] = msgspec.structs.asdict(row)
-    record["explanation"] = Jsonb(row.explanation)
-    record["evidence"] = Jsonb(msgspec.to_builtins(row.evidence))
-    record["supersedes"] = list(row.supersedes)
-    for name in _INSTANTS:
-        instant = getattr(row, name)
-        record[name] = None if instant is None else to_datetime(instant)
-    return tuple(record[_RENAMED.get(column, column)] for column in _COLUMNS)
+        cursor.execute(LOAD, load_parameters(alerts, patients, now_ms))
+        rows = {row.alert: row for row in map(from_record, cursor)}
+        cursor.execute(SURROUNDINGS, {"patients": patients, "now": to_datetime(now_ms)})
+        return Work(rows, surroundings(cursor.fetchall()), now_ms)
 
 
 def _save(conn: Connection, rows: Iterable[AlertRow]) -> None:
     with conn.cursor() as cursor:
-        cursor.executemany(_UPSERT, [_to_record(row) for row in rows])
+        cursor.executemany(UPSERT, [to_record(row) for row in rows])
 
 
-def _refold(
-    conn: Connection, rows: dict[str, AlertRow], patient: str, fresh: list[AlertSignal], stored_at_ms: int
-) -> None:
+def _rang_with(rows: Iterable[AlertRow], fresh: Sequence[AlertSignal], now_ms: int) -> None:
+    """Note with which signal an alert rings; one that was let out rings with the event that says so."""
+    last = {signal.alert: signal.n for signal in sorted(fresh, key=lambda signal: signal.n)}
+    for row in rows:
+        if row.rang_at == now_ms and row.rang_n is None:
+            row.rang_n = last.get(row.alert)
+
+
+def _refold(conn: Connection, work: Work, patient: str, fresh: list[AlertSignal], stored_at_ms: int) -> None:
     """Fold all alerts of a patient anew, because some of the `fresh` signals came after their successors.
 
-    What people acknowledged stays. No consequences are reported: those that were stay in the events.
+    What people did and saw stays. No consequences are reported: those that were stay in the events.
     """
     history = [(signal, stored_at_ms) for signal in fresh]
     for body, recorded_at in conn.execute(_HISTORY, (patient,)).fetchall():
         history.append((msgspec.convert(body, AlertSignal), from_datetime(recorded_at)))
     history.sort(key=lambda entry: entry[0].n)
-    before = _load(conn, sorted({signal.alert for signal, _ in history}))
+    named = sorted({signal.alert for signal, _ in history})
+    work.add(_load(conn, named, [], stored_at_ms).rows)
     anew: dict[str, AlertRow] = {}
     for signal, known_at_ms in history:
-        apply_signal(anew, signal, known_at_ms, before)
-    rows.update(anew)
+        apply_signal(anew, signal, known_at_ms, work.rows)
+    work.rows.update(anew)
 
 
 def _append(
     conn: Connection, signals: Sequence[AlertSignal], consequences: Sequence[Consequence], stored_at_ms: int
 ) -> None:
     """Write the events, in one statement, as the transaction's last work (0003_alerts.sql says why)."""
-    now = to_datetime(stored_at_ms)
-    entries: list[tuple[Any, ...]] = [
+    entries: list[Entry] = [
         (
             to_datetime(parse_instant(signal.at)[0]),
             signal.patient,
@@ -263,14 +237,10 @@ def _append(
             "signal",
             signal.n,
             signal.state,
+            "engine",
             encode_signal(signal).decode(),
         )
         for signal in signals
     ]
-    entries += [
-        (now, c.patient, c.alert, "action", None, c.event, msgspec.json.encode(c.body).decode())
-        for c in consequences
-    ]
-    names = ("at", "patient", "alert", "kind", "n", "event", "body")
-    columns = dict(zip(names, map(list, zip(*entries, strict=True)), strict=True))
-    conn.execute(_APPEND, {"now": now, **columns})
+    entries += [entry(consequence, stored_at_ms) for consequence in consequences]
+    conn.execute(APPEND, append_parameters(entries, stored_at_ms))
