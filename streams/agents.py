@@ -15,7 +15,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
@@ -27,8 +26,8 @@ from streams import kafka, metrics, topics
 from streams.intake import Interval, encode_quarantine
 from streams.kafka import Record, produce
 from streams.patients import TICKED_AT_ONCE, EngineLike, Patients, Work
-from streams.plans import CarePlan
-from streams.poison import Poison, poison
+from streams.poison import FAULTS_CHARS, Poison, poison
+from streams.published import PlansView, decode_plan, decode_version, is_protocol
 from streams.tables import TokenTable
 from streams.telemetry import Telemetry
 from streams.transport import Batch, BatchApp, BatchConsumer, BatchSchema, FencedError, Grant
@@ -48,8 +47,6 @@ on its way through the broker and the intake, and is not missing yet."""
 
 LOOK_SECONDS = 0.2  # how soon after a takeover outboxes are emptied
 
-_decode_plan = msgspec.json.Decoder(CarePlan).decode
-
 Handler = Callable[[Batch, Grant], Awaitable[None]]
 Failed = Callable[[BaseException], None]
 
@@ -65,14 +62,9 @@ class Parts:
     changelogs: AIOKafkaProducer
     """Like `producer`; with tansu, one that leaves the partitions' ends exact (streams/kafka.py)."""
     assignments: CompactedView[tuple[Interval, ...]]
-    plans: CompactedView[CarePlan]
+    plans: PlansView
     failed: Failed
     """Called once with the error that ends the process."""
-
-
-def decode_plan(message: bytes) -> CarePlan:
-    """The value of `scad.care-plans`. Raises msgspec.DecodeError."""
-    return _decode_plan(message)
 
 
 def key_of(record: ConsumerRecord) -> str:
@@ -150,9 +142,20 @@ def build_app(parts: Parts, session_seconds: float | None = None) -> BatchApp:
         async for batch in stream:
             await work.run("care-plans", batch, work.care_plans)
 
+    parts.plans.protocols_changed = work.use_protocols
     app.task(work.tick_for_ever)
     metrics.PATIENTS.set_function(lambda: len(patient_table.store.data))
     return app
+
+
+def _refused_protocol(key: str, record: ConsumerRecord) -> list[Poison]:
+    """A protocol's version that cannot be used, with all that is wrong with it. One that can be is every worker's:
+    the view has it."""
+    try:
+        decode_version(record.value or b"", key)
+    except Exception as error:
+        return [poison(record, error, chars=FAULTS_CHARS)]
+    return []
 
 
 class Agents:
@@ -210,13 +213,25 @@ class Agents:
             if record.value is None:
                 continue  # a patient whose plan was deleted keeps the last one until enrolment says otherwise
             try:
-                patient, plan = key_of(record), decode_plan(record.value)
+                patient = key_of(record)
+                if is_protocol(patient):
+                    bad += _refused_protocol(patient, record)
+                    continue
+                plan = decode_plan(record.value)
             except Exception as error:
                 bad.append(poison(record, error))
                 continue
             asked = work.setdefault(patient, Work(plans_next=batch.next))
             asked.plans.append((plan, record))
         await self._put_aside(bad + await self._patients.change(grant, work))
+
+    def use_protocols(self) -> None:
+        """Versions of protocols were published or withdrawn: from now on they hold, for every patient whose
+        partition is ours, whether or not a reading comes."""
+        engine = self._parts.engine
+        engine.use(engine.library.with_published(self._parts.plans.published()))
+        log.info("worker.protocols", published=len(self._parts.plans.published()), stamp=engine.stamp)
+        self._patients.evaluate_anew()
 
     async def _put_aside(self, bad: list[Poison]) -> None:
         now_ms = self._parts.clock.now_ms()

@@ -69,10 +69,25 @@ class Engine:
         self.retention_ms = retention_ms
         self.checkpoint_every = checkpoint_every
         self.silence_by_ticks = silence_by_ticks
-        self._default = default_timeline(library, tuple(defaults))
+        self._defaults = tuple(defaults)
+        self._default = default_timeline(library, self._defaults)
         self._lane_of = lanes_of(library)
         self._programs: dict[tuple[int, str], Program] = {}
         self._moment = Moment()
+
+    def use(self, library: Library) -> None:
+        """From now on these protocols and versions hold. A patient's state follows when it is next applied to."""
+        if library.stamp == self.library.stamp:
+            return
+        self.library = library
+        self._default = default_timeline(library, self._defaults)
+        self._lane_of = lanes_of(library)
+        self._programs.clear()
+
+    @property
+    def stamp(self) -> int:
+        """Tells the protocols apart that states were evaluated with."""
+        return self.library.stamp
 
     def new_state(self, patient: str) -> PatientState:
         return PatientState(patient, self._default)

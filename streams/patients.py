@@ -25,6 +25,7 @@ from streams.kafka import Record, produce
 from streams.plans import CarePlan
 from streams.poison import Poison
 from streams.poison import poison as made_poison
+from streams.protocols.model import Library
 from streams.record import Head, dump_record, load_head, load_state
 from streams.signal import AlertSignal, encode_signal
 from streams.tables import TokenTable
@@ -36,11 +37,17 @@ LIVE_PATIENTS = 20_000
 """Decoded states kept beside the table's bytes, the most recently used; some 10 kB each at most times."""
 TICKED_AT_ONCE = 200  # due patients evaluated under one hold of the lock: readings wait behind them
 YIELD_EVERY = 50  # patients evaluated before the loop may do something else; some milliseconds
+DUE_NOW_MS = -(1 << 53)  # before any clock
 
 
 class EngineLike(Protocol):
     """What is asked of streams.engine.Engine."""
 
+    @property
+    def library(self) -> Library: ...
+    @property
+    def stamp(self) -> int: ...
+    def use(self, library: Library) -> None: ...
     def new_state(self, patient: str) -> Any: ...
     def apply(
         self,
@@ -113,6 +120,7 @@ class Patients:
         outgoing: list[tuple[AlertSignal, bytes]] = []
         poison: list[Poison] = []
         deadlines: dict[str, int | None] = {}
+        stamps: dict[str, int] = {}
         try:
             for number, (patient, asked) in enumerate(work.items(), 1):
                 if number % YIELD_EVERY == 0:
@@ -123,8 +131,9 @@ class Patients:
                     continue
                 live, raised = found
                 deadlines[patient] = self._engine.next_deadline_ms(live.state)
+                stamps[patient] = self._engine.stamp
                 outbox = [encode_signal(signal) for signal in raised]
-                head = Head(live.readings_next, live.plans_next, deadlines[patient], outbox)
+                head = Head(live.readings_next, live.plans_next, deadlines[patient], outbox, stamps[patient])
                 values[patient] = dump_record(head, self._engine.dump(live.state))
                 outgoing += zip(raised, outbox, strict=True)
                 self._remember(patient, live)
@@ -138,7 +147,8 @@ class Patients:
                 self._live.pop(patient, None)
             raise
         for patient, deadline_ms in deadlines.items():
-            self._plan(grant.partition, patient, deadline_ms)
+            outdated = stamps[patient] != self._engine.stamp  # protocols came in while the batch was finished
+            self._plan(grant.partition, patient, DUE_NOW_MS if outdated else deadline_ms)
         return poison
 
     async def _send(self, grant: Grant, outgoing: Sequence[tuple[AlertSignal, bytes]]) -> None:
@@ -218,6 +228,12 @@ class Patients:
         while len(self._live) > LIVE_PATIENTS:
             self._live.popitem(last=False)
 
+    def evaluate_anew(self) -> None:
+        """Other protocols hold: every patient of the partitions that are ours is due, some at a time."""
+        for partition in self._taken:
+            for patient, _ in self._table.values_of(partition):
+                self._plan(partition, patient, DUE_NOW_MS)
+
     # -- taking over and time --------------------------------------------------------------------------
 
     async def _take_over(self, grant: Grant) -> None:
@@ -230,6 +246,7 @@ class Patients:
             self._heaps.clear()
         if grant.partition in self._taken:
             return
+        stamp = self._engine.stamp
         records: list[Record] = []
         heap: list[tuple[int, str]] = []
         for number, (patient, value) in enumerate(self._table.values_of(grant.partition), 1):
@@ -237,13 +254,16 @@ class Patients:
                 await asyncio.sleep(0)
             head = load_head(value)
             records += [Record(topics.ALERTS, patient.encode(), signal) for signal in head.outbox]
-            if head.deadline_ms is not None:
-                self._deadlines[patient] = head.deadline_ms
-                heap.append((head.deadline_ms, patient))
+            deadline_ms = head.deadline_ms if head.stamp == stamp else DUE_NOW_MS
+            if deadline_ms is not None:
+                self._deadlines[patient] = deadline_ms
+                heap.append((deadline_ms, patient))
         await produce(self._producer, records)
         heapify(heap)
         self._heaps[grant.partition] = heap
         self._taken.add(grant.partition)
+        if self._engine.stamp != stamp:  # protocols came in on the way
+            self.evaluate_anew()
         if records:
             log.info("worker.outboxes_sent", partition=grant.partition, signals=len(records))
 

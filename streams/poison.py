@@ -11,6 +11,7 @@ from devices.readings import Reading, Refusal
 REASON = "not-evaluated"
 """The reason in quarantine: the record was well when it was taken in, and a later step failed on it."""
 ERROR_CHARS = 200  # an error's text may quote a whole record
+FAULTS_CHARS = 4_000  # a list of what is wrong with a protocol: some 40 faults, in words of our own
 
 
 class Poison(NamedTuple):
@@ -33,5 +34,7 @@ class Poison(NamedTuple):
         )
 
 
-def poison(record: ConsumerRecord, error: Exception, reading: Reading | None = None) -> Poison:
-    return Poison(record, f"{type(error).__name__}: {error}"[:ERROR_CHARS], reading)
+def poison(
+    record: ConsumerRecord, error: Exception, reading: Reading | None = None, chars: int = ERROR_CHARS
+) -> Poison:
+    return Poison(record, f"{type(error).__name__}: {error}"[:chars], reading)

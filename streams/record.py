@@ -22,12 +22,14 @@ class BadRecordError(ValueError):
 
 
 class Head(msgspec.Struct, array_like=True):
-    """`deadline_ms`: the instant from which a tick can change something, None when none can."""
+    """`deadline_ms`: the instant from which a tick can change something, None when none can. `stamp`: the
+    engine's, which tells the protocols apart that the state was evaluated with."""
 
     readings_next: int = 0
     plans_next: int = 0
     deadline_ms: int | None = None
     outbox: list[bytes] = []
+    stamp: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -12,10 +12,11 @@ from scad.clock import Clock
 from scad.metrics_server import MetricsServer
 from scad.settings import Settings
 from streams import metrics, topics
-from streams.agents import Parts, build_app, decode_plan
+from streams.agents import Parts, build_app
 from streams.intake import decode_intervals
 from streams.kafka import ensure_topics, make_producer
 from streams.patients import EngineLike
+from streams.published import PlansView
 from streams.transport import BatchApp, BatchConsumer
 from streams.views import CompactedView
 
@@ -125,7 +126,7 @@ class Worker:
         producer = await make_producer(settings, me, exact_ends=False)
         changelogs = await make_producer(settings, f"{me}-changelogs")
         assignments = CompactedView(settings, topics.ASSIGNMENTS, decode_intervals, client_id=me)
-        plans = CompactedView(settings, topics.CARE_PLANS, decode_plan, client_id=me)
+        plans = PlansView(settings, client_id=me)
         companions = [
             asyncio.create_task(self._accompany(companion, stop), name="companion")
             for companion in self._companions
@@ -133,6 +134,7 @@ class Worker:
         try:
             await asyncio.gather(assignments.start(), plans.start())
             await asyncio.gather(assignments.caught_up(), plans.caught_up())
+            self._engine.use(self._engine.library.with_published(plans.published()))
             parts = Parts(
                 settings=settings,
                 clock=self._clock,

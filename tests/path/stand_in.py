@@ -14,6 +14,7 @@ import msgspec
 from devices.readings import Reading
 from devices.times import format_instant
 from streams.plans import CarePlan
+from streams.protocols import Library
 from streams.signal import AlertSignal
 
 SIGNAL_EVERY = 10
@@ -32,6 +33,16 @@ class Counted(msgspec.Struct):
 
 class StandInEngine:
     """Has the interface of streams.engine.Engine."""
+
+    def __init__(self) -> None:
+        self.library = Library()
+
+    @property
+    def stamp(self) -> int:
+        return self.library.stamp
+
+    def use(self, library: Library) -> None:
+        self.library = library
 
     def new_state(self, patient: str) -> Counted:
         return Counted(patient)

@@ -202,7 +202,8 @@ def test_only_what_is_due_is_ticked_and_the_earliest_first() -> None:
         for number in range(450):
             state = engine.new_state(f"p-{number}")
             state.deadline_ms = number
-            world.append(CHANGELOG, f"p-{number}", dump_record(Head(deadline_ms=number), engine.dump(state)))
+            head = Head(deadline_ms=number, stamp=engine.stamp)
+            world.append(CHANGELOG, f"p-{number}", dump_record(head, engine.dump(state)))
         holder = patients(world)
         ticked = [await holder.tick(Grant(0, 1), 420) for _ in range(4)]
         assert ticked == [200, 200, 21, 0]
