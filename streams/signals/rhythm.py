@@ -23,6 +23,7 @@ response cannot be seen in RR intervals.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -123,7 +124,7 @@ def fibrillation(rr_ms: Floats) -> Bools:
 def _bridge(rr_ms: Floats, inside: Bools) -> None:
     """Count what is short between two longer stretches of fibrillation as fibrillation, in place."""
     runs = _runs(inside)
-    for (before, first), (end, after) in zip(runs[:-1], runs[1:], strict=True):
+    for (before, first), (end, after) in itertools.pairwise(runs):
         gap_ms, one_ms, other_ms = (
             float(rr_ms[a:b].sum()) for a, b in ((first, end), (before, first), (end, after))
         )
