@@ -23,11 +23,12 @@ from devices.readings import from_wire
 from scad.clock import Clock
 from scad.settings import Settings
 from streams import kafka, metrics, topics
+from streams.dated import decode_version, is_protocol
 from streams.intake import Interval, encode_quarantine
 from streams.kafka import Record, produce
 from streams.patients import TICKED_AT_ONCE, EngineLike, Patients, Work
 from streams.poison import FAULTS_CHARS, Poison, poison
-from streams.published import PlansView, decode_plan, decode_version, is_protocol
+from streams.published import PlansView, decode_plan
 from streams.tables import TokenTable
 from streams.telemetry import Telemetry
 from streams.transport import Batch, BatchApp, BatchConsumer, BatchSchema, FencedError, Grant

@@ -1,4 +1,4 @@
-"""Versions of protocols in `scad.care-plans`: their records, and the view that every worker has of all of them.
+"""The view that every worker has of the whole of `scad.care-plans`.
 
 A protocol is nobody's in particular, so its versions cannot be keyed by patient: each has a key of its own,
 `protocol:{protocol}:{version}`, and every worker reads all of them, whichever partitions of the topic are its.
@@ -7,16 +7,15 @@ A later record of a key takes the place of the one before; a record without valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 import structlog
 
-from devices.times import BadTimeError
 from scad.settings import Settings
 from streams import topics
-from streams.plans import PROTOCOL_KEY, CarePlan, ProtocolVersion
-from streams.protocols import Library, ProtocolError, parse, parse_document
+from streams.dated import decode_version, is_protocol
+from streams.plans import CarePlan
 from streams.protocols.model import Dated
 from streams.views import CompactedView
 
@@ -27,54 +26,11 @@ VERSIONS_MAX = 500
 What is over is logged and not used; withdraw what no reading within the horizon can meet any more."""
 
 _decode_plan = msgspec.json.Decoder(CarePlan).decode
-_decode_version = msgspec.json.Decoder(ProtocolVersion).decode
 
 
 def decode_plan(message: bytes) -> CarePlan:
     """The value of a patient's key. Raises msgspec.DecodeError."""
     return _decode_plan(message)
-
-
-def is_protocol(key: str) -> bool:
-    """Whether a key of `scad.care-plans` is a protocol's and no patient's."""
-    return key.startswith(PROTOCOL_KEY)
-
-
-def decode_version(message: bytes, key: str | None = None) -> Dated:
-    """The value of a protocol's key, checked like a protocol file. Raises ProtocolError."""
-    place = key or "a version of a protocol"
-    try:
-        return dated(_decode_version(message), place, key)
-    except msgspec.DecodeError as error:
-        raise ProtocolError(f"{place}: {error}") from None
-
-
-def dated(version: ProtocolVersion, place: str, key: str | None = None) -> Dated:
-    """The protocol with the instant from which it holds. `place` names it in errors. Raises ProtocolError."""
-    try:
-        from_ms = version.from_ms
-    except BadTimeError as error:
-        raise ProtocolError(f"{place}: from: {error}") from None
-    document = version.document
-    protocol = parse(document, place) if isinstance(document, str) else parse_document(document, place)
-    faults = [
-        f"{place}: {field}: the record says {said!r} and its document {holds!r}"
-        for field, said, holds in (
-            ("protocol", version.protocol, protocol.name), ("version", version.version, protocol.version),
-        )
-        if said != holds
-    ]  # fmt: skip
-    if key is not None and key != version.key:
-        faults.append(f"{place}: its key must be {version.key!r}")
-    if faults:
-        raise ProtocolError("\n".join(faults))
-    return Dated(from_ms, protocol)
-
-
-def published_with(library: Library, versions: Iterable[tuple[ProtocolVersion, str]]) -> Library:
-    """The library with exactly these versions published; the text beside each names it in errors. Raises
-    ProtocolError."""
-    return library.with_published([dated(version, place) for version, place in versions])
 
 
 class PlansView(CompactedView[CarePlan]):

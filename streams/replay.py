@@ -11,7 +11,7 @@ import msgspec
 from devices.readings import Reading
 from devices.times import parse_instant
 from streams.engine import RETENTION_MS, Engine, newer
-from streams.plans import CarePlan
+from streams.plans import CarePlan, ProtocolVersion
 from streams.protocols import Library
 from streams.signal import AlertSignal, StandingEpisode, fold
 from streams.state import PatientState
@@ -102,8 +102,9 @@ class CarePlanFileError(ValueError):
     """The file of care plans cannot be used; the message names the file and the place."""
 
 
-def read_care_plans(path: str | Path) -> list[CarePlan]:
-    """Read `scad replay --care-plans`: one CarePlan, a JSON array of them, one a line, or an enrolment file.
+def read_care_plans(path: str | Path) -> tuple[list[CarePlan], list[tuple[ProtocolVersion, str]]]:
+    """Read `scad replay --care-plans`: what scad.care-plans holds, plans and versions of protocols, the latter with
+    their place for errors. One JSON object, an array, one a line, or an enrolment file.
 
     Raises CarePlanFileError.
     """
@@ -120,14 +121,22 @@ def read_care_plans(path: str | Path) -> list[CarePlan]:
             raise CarePlanFileError(f"{path}: {error}") from None
     entries = document if isinstance(document, list) else [document]
     plans: list[CarePlan] = []
+    versions: list[tuple[ProtocolVersion, str]] = []
     for index, entry in enumerate(entries):
+        if isinstance(entry, dict) and "protocol" in entry:
+            place = f"{path}: entry {index + 1}"
+            try:
+                versions.append((msgspec.convert(entry, ProtocolVersion), place))
+            except msgspec.ValidationError as error:
+                raise CarePlanFileError(f"{place}: {error}") from None
+            continue
         found = _enrolled(entry) if isinstance(entry, dict) and "patients" in entry else [entry]
         for plan in found:
             try:
                 plans.append(msgspec.convert(plan, CarePlan))
             except msgspec.ValidationError as error:
                 raise CarePlanFileError(f"{path}: care plan {index + 1}: {error}") from None
-    return plans
+    return plans, versions
 
 
 def _enrolled(document: dict[str, Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import msgspec
 
@@ -20,9 +21,10 @@ from devices.physiology.series import Label
 from devices.physiology.simulation import Simulation
 from devices.readings import Reading
 from devices.times import parse_instant
+from streams.dated import published_with
 from streams.engine import Engine
-from streams.plans import CarePlan, PlanVersion
-from streams.protocols import Library, load_file, load_published
+from streams.plans import CarePlan, PlanVersion, ProtocolVersion
+from streams.protocols import Library, ProtocolError, load_file, load_published
 from streams.score_truth import TARGET_LABELS, Event
 from streams.signal import AlertSignal
 
@@ -59,13 +61,27 @@ class Course:
 
 
 def load_library(protocol_files: Iterable[str]) -> Library:
-    """The published protocols, with the given files in the place of those of the same name.
+    """The published protocols, with the given files in the place of those of the same name. A file whose name ends
+    in `.json` holds versions with their `from`, as scad.care-plans does: they hold from then on (the cohort's days
+    begin at START_MS).
 
     Raises ProtocolError, OSError."""
     library = load_published()
+    versions: list[tuple[ProtocolVersion, str]] = []
     for path in protocol_files:
-        library = library.with_protocol(load_file(path))
-    return library
+        if path.endswith(".json"):
+            versions += _versions(path)
+        else:
+            library = library.with_protocol(load_file(path))
+    return published_with(library, versions)
+
+
+def _versions(path: str) -> list[tuple[ProtocolVersion, str]]:
+    try:
+        found = msgspec.json.decode(Path(path).read_bytes(), type=ProtocolVersion | list[ProtocolVersion])
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"{path}: {error}") from None
+    return [(version, path) for version in (found if isinstance(found, list) else [found])]
 
 
 def courses(

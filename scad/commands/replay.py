@@ -19,7 +19,11 @@ def replay(
         list[str], typer.Option("--protocol", help="A published protocol's name, or a TOML file. Repeatable.")
     ],
     care_plans: Annotated[
-        str | None, typer.Option("--care-plans", help="Care plans (JSON, JSON lines or an enrolment file).")
+        str | None,
+        typer.Option(
+            "--care-plans",
+            help="Care plans, and versions of protocols (JSON, JSON lines or an enrolment file).",
+        ),
     ] = None,
     until: Annotated[
         str | None,
@@ -37,6 +41,7 @@ def replay(
     import sys
 
     from devices.times import BadTimeError, parse_instant
+    from streams.dated import published_with
     from streams.files import LineReader
     from streams.protocols import ProtocolError, load_file, load_published
     from streams.replay import CarePlanFileError, Replay, read_care_plans
@@ -52,7 +57,8 @@ def replay(
                 library = library.with_protocol(loaded)
                 name = loaded.name
             names.append(name)
-        plans = read_care_plans(care_plans) if care_plans is not None else []
+        plans, versions = read_care_plans(care_plans) if care_plans is not None else ([], [])
+        library = published_with(library, versions)
         for plan in plans:
             check_plan(library, plan)
         until_ms = parse_instant(until)[0] if until is not None else None

@@ -28,7 +28,9 @@ def score(
     protocol: Annotated[
         list[str] | None,
         typer.Option(
-            "--protocol", help="A protocol file that takes the place of the published one. Repeatable."
+            "--protocol",
+            help="A protocol file that takes the place of the published one, or versions with their `from` (.json). "
+            "Repeatable.",
         ),
     ] = None,
     only: Annotated[

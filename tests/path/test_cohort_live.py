@@ -75,7 +75,7 @@ def test_a_month_of_simulated_patients_ends_with_the_episodes_of_the_engine(plat
     for entry in document["patients"]:
         entry["care_team"] = TEAM
     names = [entry["patient"] for entry in document["patients"]]
-    plans = read_care_plans(platform.enrol(*document["patients"]))
+    plans, _ = read_care_plans(platform.enrol(*document["patients"]))
     platform.environment["SCAD_CLOCK"] = clock.text()
     platform.start()
     options = ["--patients", str(PATIENTS), "--seed", str(SEED), "--days", str(DAYS)]
