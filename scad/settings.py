@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -47,6 +48,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated time (scad.clock); empty in production."""
     tick_seconds: float = 15.0
     """Wall seconds between two ticks of the worker: no-reading is at most this late."""
+    page_url: str = "http://127.0.0.1:8080/"
+    """Where people open the page: what messages about alerts point to."""
+    smtp_host: str = ""
+    """Mail server for messages about alerts; empty: no mail is sent, what would have been is logged."""
+    smtp_port: int = 587
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """tls: from the first byte (port 465); none: only for a relay on this machine, and without a login."""
+    smtp_user: str = ""
+    smtp_password: str = ""
+    smtp_from: str = ""
+    smtp_ca: str = ""
+    """PEM of the authority to trust instead of the system's (as a file: SCAD_SMTP_CA_FILE)."""
+    webhook_secret: str = ""
+    """What webhooks are signed with, 32 characters at least; empty: none are sent."""
+    webhook_ca: str = ""
     log_level: str = "info"
 
     def make_clock(self) -> Clock:
