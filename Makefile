@@ -1,6 +1,7 @@
 # make setup   everything that the demo needs, into .venv and .scad; run it again at any time
 # make demo    setup, then the whole platform with simulated patients (ARGS="--patients 50 --minutes 5")
 # make test    setup with the tests' services, then every test (ARGS="-k firmware")
+# make faults SEED=7   a fault run of a million readings and 200 faults (READINGS=, FAULTS=); goes on where it stopped
 # make lint    formatting, lint and types
 # make requirements   the pinned requirements anew from pyproject.toml (needs uv)
 # make clean   remove .venv and .scad
@@ -8,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup setup-test demo test lint requirements clean
+.PHONY: setup setup-test demo test faults lint requirements clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,6 +33,12 @@ demo: setup
 
 test: setup-test
 	$(BIN)/python -m pytest $(ARGS)
+
+SEED ?= 1
+READINGS ?= 1000000
+FAULTS ?= 200
+faults: setup-test
+	$(BIN)/python tests/faults/run.py --seed $(SEED) --readings $(READINGS) --faults $(FAULTS)
 
 lint: .venv/.embedded .venv/.test
 	$(BIN)/ruff format --check .

@@ -146,12 +146,7 @@ class Service(ABC):
         """Start and wait until the service answers. Raises ServiceError with the end of its log."""
         if self.running:
             return self
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.as_nobody and os.geteuid() == 0 and not open_to_others(self.folder):
-            raise ServiceError(
-                f"{self.name} refuses to run as root, and the user nobody cannot reach {self.folder}: "
-                "choose a folder whose parents all have mode o+x"
-            )
+        self._make_folder()
         self.prepare()
         deadline = time.monotonic() + self.ready_seconds
         for tries_left in reversed(range(START_TRIES)):
@@ -172,6 +167,22 @@ class Service(ABC):
             f"does not answer after {self.ready_seconds:g} s" if alive else "ends as soon as it is started"
         )
         raise ServiceError(f"{self.name} {problem}; its log {self.log_path} ends with:\n{self.log_tail()}")
+
+    def launch(self) -> Self:
+        """Start and wait for nothing, as a supervisor does: what it needs may be away itself."""
+        if not self.running:
+            self._make_folder()
+            self.prepare()
+            self._spawn()
+        return self
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.as_nobody and os.geteuid() == 0 and not open_to_others(self.folder):
+            raise ServiceError(
+                f"{self.name} refuses to run as root, and the user nobody cannot reach {self.folder}: "
+                "choose a folder whose parents all have mode o+x"
+            )
 
     def wait_ready(self, seconds: float | None = None) -> None:
         """Wait until the service answers. Raises ServiceError."""

@@ -47,9 +47,7 @@ def expected_episodes(region: Region, readings: Path, plans: Path, until_ms: int
     """What stands according to the pure engine: `scad replay --standing` over the readings of the run."""
     until = format_instant(until_ms)
     protocols = [word for name in ("heart-failure",) for word in ("--protocol", name)]
-    said = region.scad(
-        "replay", readings, *protocols, "--care-plans", plans, "--until", until, "--standing"
-    )
+    said = region.scad("replay", readings, *protocols, "--care-plans", plans, "--until", until, "--standing")
     return sorted(map(episode, said.splitlines()))
 
 
@@ -76,7 +74,13 @@ def stored_count(region: Region) -> int:
 def check_database(region: Region, lines: list[dict[str, Any]], findings: Findings) -> None:
     """Every reading once, with its patient, time and value; every signal's number once and none missed."""
     want = (
-        (line["patient"], line["device"], line["seq"], parse_instant(line["measured_at"])[0], main_value(line))
+        (
+            line["patient"],
+            line["device"],
+            line["seq"],
+            parse_instant(line["measured_at"])[0],
+            main_value(line),
+        )
         for line in lines
     )
     with region.database() as conn:
@@ -88,7 +92,9 @@ def check_database(region: Region, lines: list[dict[str, Any]], findings: Findin
             " where kind = 'signal' group by patient having count(*) <> max(n) or count(distinct n) <> max(n)"
         ).fetchall()
         findings.none("signals in the database that are numbered otherwise than 1, 2, 3 …", gaps)
-        findings.none("quarantine", conn.execute("select device, seq, reason from scad.quarantine").fetchall())
+        findings.none(
+            "quarantine", conn.execute("select device, seq, reason from scad.quarantine").fetchall()
+        )
 
 
 def main_value(line: dict[str, Any]) -> float:

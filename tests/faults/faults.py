@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from region import OURS, SESSION_SECONDS, SPARE, Region
 from wires import WireState
 
-from scad.services.base import Service
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -52,7 +50,17 @@ def _kill(region: Region, name: str) -> None:
 
 
 def _start(region: Region, name: str) -> None:
-    region.part(name).start()
+    region.part(name).launch()
+
+
+def _join(region: Region, name: str) -> None:
+    region.held.discard(name)
+    region.part(name).launch()
+
+
+def _leave(region: Region, name: str) -> None:
+    region.held.add(name)
+    region.part(name).stop()
 
 
 def _pause(region: Region, name: str) -> None:
@@ -78,9 +86,7 @@ def _full(region: Region, name: str) -> None:
 def _free(region: Region, name: str) -> None:
     """Room again; what died of it is started again."""
     region.free_disk(name)
-    part: Service = region.part(name)
-    if not part.running:
-        part.start()
+    region.part(name).launch()
 
 
 def kinds(region: Region) -> dict[str, Kind]:
@@ -96,7 +102,7 @@ def kinds(region: Region) -> dict[str, Kind]:
         "slow": Kind(
             wires, 4.0, 12.0, _wire(WireState.SLOW, SLOW_PAUSE_S), _wire(WireState.WHOLE), holds=False
         ),
-        "join and leave": Kind((SPARE,), 8.0, 15.0, _start, _stop),
+        "join and leave": Kind((SPARE,), 8.0, 15.0, _join, _leave, holds=False),
     }
     if region.disks:
         found["disk full"] = Kind(tuple(region.disks), 2.0, 8.0, _full, _free)

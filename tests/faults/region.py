@@ -58,8 +58,8 @@ class Region:
         self.programs: dict[str, Program] = {}
         self._ports: dict[str, int] = {}
         self.deaths: list[str] = []
-        self.held: set[str] = set()
-        """Parts that a fault holds down: nobody may start them meanwhile."""
+        self.held = {SPARE}
+        """Parts that are to be down: a fault holds them, or they have not joined."""
 
     # ── wires and disks ───────────────────────────────────────────────────────────────────────────────
 
@@ -167,7 +167,7 @@ class Region:
         ]
         self.deaths += ended
         for name in ended:
-            self.part(name).start()
+            self.part(name).launch()
         return ended
 
     def part(self, name: str) -> Service:

@@ -81,7 +81,9 @@ class FaultRun:
         if self._diary.exists():
             found: dict[str, Any] = json.loads(self._diary.read_text())
             if found["asked"] != asked:
-                raise SystemExit(f"{self.folder} holds another run ({found['asked']}): remove it, or ask for that")
+                raise SystemExit(
+                    f"{self.folder} holds another run ({found['asked']}): remove it, or ask for that"
+                )
             return found
         return {"asked": asked, "end_ms": int(time.time() * 1000), "done": 0, "seconds": 0.0, "deaths": []}
 
@@ -115,7 +117,9 @@ class FaultRun:
         with region.database() as conn:
             found = conn.execute("select 1 from scad.account where login = %s", (NURSE,)).fetchone()
             if not found:
-                create_account(conn, NURSE, NURSE_PASSWORD, "nurse", TEAM, at=to_datetime(self.diary["end_ms"]))
+                create_account(
+                    conn, NURSE, NURSE_PASSWORD, "nurse", TEAM, at=to_datetime(self.diary["end_ms"])
+                )
         return path
 
     @contextmanager
@@ -182,15 +186,14 @@ class FaultRun:
         for entry in [entry for entry in self._undo if entry[0] <= now]:
             _, fault, kind = entry
             kind.undo(region, fault.target)
-            region.held.discard(fault.target)
+            if kind.holds:
+                region.held.discard(fault.target)
             self._undo.remove(entry)
             self.done.append(fault)
 
     # ── what came of it ───────────────────────────────────────────────────────────────────────────────
 
-    def _compare(
-        self, region: Region, devices: Devices, browser: Listener, plans: Path
-    ) -> checker.Findings:
+    def _compare(self, region: Region, devices: Devices, browser: Listener, plans: Path) -> checker.Findings:
         first = browser.began_after
         findings = checker.Findings()
         findings.none("readings that were rejected", devices.rejected())
@@ -235,7 +238,9 @@ class FaultRun:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--readings", type=int, default=1_000_000)
     parser.add_argument("--faults", type=int, default=200)

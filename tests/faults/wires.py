@@ -80,8 +80,13 @@ class Wire:
                 return
             far_reader, far = await asyncio.open_connection(HOST, self.target_port)
             self._open.add(far)
-            ways = (self._hand_on(reader, far), self._hand_on(far_reader, writer))
-            await asyncio.wait(map(asyncio.ensure_future, ways), return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.TaskGroup() as ways:
+                one, other = (
+                    ways.create_task(self._hand_on(*way)) for way in ((reader, far), (far_reader, writer))
+                )
+                await asyncio.wait((one, other), return_when=asyncio.FIRST_COMPLETED)
+                one.cancel()
+                other.cancel()
         except OSError:
             return  # the target is down: the asker's connection ends
         finally:
