@@ -121,7 +121,7 @@ class Accounts:
         is held while the password is hashed, so a flood of log-ins leaves the pages theirs.
         """
         login = login.strip().lower()[:64].replace("\0", "")
-        async with self._database.writing(None) as conn:
+        async with self._database.login() as conn:
             result = await conn.execute("select * from scad.account where login = %s", (login,))
             account = await result.fetchone()
         if account is not None and account["locked_until"] is not None and account["locked_until"] > now:
@@ -132,7 +132,7 @@ class Accounts:
             right = await asyncio.to_thread(_verify, stored, password[:PASSWORD_MAX])
         if account is None or not known:
             return None, 0
-        async with self._database.writing(None) as conn:
+        async with self._database.login() as conn:
             if not right:
                 return None, LOCK_MINUTES if await self._failed(conn, login, now) else 0
             await conn.execute(

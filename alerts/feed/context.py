@@ -127,7 +127,7 @@ async def viewer_of_request(
     """The logged-in person. Raises NotLoggedInError."""
     viewer = None
     if token:
-        async with feed.database.writing(None) as conn:
+        async with feed.database.login() as conn:
             viewer = await sessions.find(conn, token, feed.wall_now())
     if viewer is None:
         raise NotLoggedInError

@@ -1,12 +1,19 @@
-"""The feed's connections: one bounded pool, and transactions that read one instant."""
+"""The feed's connections: one bounded pool, and transactions that say who looks.
+
+Row-level security decides what a transaction sees (alerts/schema/0016_roles.sql, 0026_rows.sql), so every one
+takes a role first: scad_feed for a person, whose teams the database finds by the session's token; scad_login for
+the log-in; scad_service for the process itself. As scad_feed readings, their days and events are read from the
+views scad.my_reading, scad.my_reading_daily and scad.my_alert_event; the tables below them are closed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -23,6 +30,10 @@ POOL_WAITING_MAX = 200
 # No statement of the feed takes a second; one that takes ten has met a lock or a lost index.
 STATEMENT_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 5
+
+FEED: LiteralString = "scad_feed"
+LOGIN: LiteralString = "scad_login"
+SERVICE: LiteralString = "scad_service"
 
 UNAVAILABLE = (psycopg.OperationalError, PoolTimeout, TooManyRequests)
 """What a request meets while the database is away."""
@@ -63,27 +74,46 @@ class Database:
 
         The database shows what `viewer` may see; to nobody (None) no row about a patient.
         """
-        async with self._pool.connection() as conn, conn.transaction():
-            await conn.execute("set transaction isolation level repeatable read, read only")
-            await _become(conn, viewer)
+        async with self._transaction(FEED, viewer, "isolation level repeatable read, read only") as conn:
             yield conn
 
     @asynccontextmanager
     async def writing(self, viewer: Viewer | None) -> AsyncIterator[Connection]:
         """A transaction that commits at the end of the block, or nothing of it; seen as in `reading`."""
-        async with self._pool.connection() as conn, conn.transaction():
-            await _become(conn, viewer)
+        async with self._transaction(FEED, viewer) as conn:
             yield conn
 
     @asynccontextmanager
     async def service(self) -> AsyncIterator[Connection]:
         """A transaction of the process itself, which sees every team: the listener, metrics, and enrolment,
         which must know all intervals of a device. Whoever asks for it answers for what leaves it."""
+        async with self._transaction(SERVICE) as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def login(self) -> AsyncIterator[Connection]:
+        """A transaction of the log-in: accounts, sessions and second factors, no patient."""
+        async with self._transaction(LOGIN) as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def plain(self) -> AsyncIterator[Connection]:
+        """A transaction as whoever the connection's address names: for the question whether the database has
+        its schema at all."""
         async with self._pool.connection() as conn, conn.transaction():
             yield conn
 
-
-async def _become(conn: Connection, viewer: Viewer | None) -> None:
-    """Say for this transaction who looks: by the hash of the session's token, which nobody can guess."""
-    session = viewer.token_hash.hex() if viewer is not None else ""
-    await conn.execute("select set_config('scad.session', %s, true)", (session,))
+    @asynccontextmanager
+    async def _transaction(
+        self, role: LiteralString, viewer: Viewer | None = None, characteristics: LiteralString = ""
+    ) -> AsyncIterator[Connection]:
+        """`role` for this transaction, and who looks: by the hash of the session's token, which nobody can
+        guess. Both end with the transaction."""
+        session = viewer.token_hash.hex() if viewer is not None else ""
+        async with self._pool.connection() as conn, conn.transaction():
+            if characteristics:
+                await conn.execute(sql.SQL("set transaction ") + sql.SQL(characteristics))
+            await conn.execute(
+                "select set_config('role', %s, true), set_config('scad.session', %s, true)", (role, session)
+            )
+            yield conn

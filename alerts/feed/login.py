@@ -63,7 +63,7 @@ async def login(
             user=user[:64],
             next=path,
         )
-    async with feed.database.writing(viewer) as conn:
+    async with feed.database.login() as conn:
         token = await sessions.begin(conn, viewer, now)
     response = RedirectResponse(path, 303)
     sessions.set_cookie(response, token, secure=request.url.scheme == "https")
@@ -72,7 +72,7 @@ async def login(
 
 @login_routes.post("/logout")
 async def logout(request: Request, feed: FeedDep, viewer: SessionDep) -> Response:
-    async with feed.database.writing(viewer) as conn:
+    async with feed.database.login() as conn:
         await sessions.end(conn, viewer)
     response = RedirectResponse("/login?ended=true", 303)
     response.delete_cookie(sessions.COOKIE, path="/")

@@ -41,7 +41,7 @@ async def live() -> dict[str, str]:
 async def ready(feed: FeedDep) -> JSONResponse:
     """200 when the database answers and has the schema of this release; else 503 and what is wrong."""
     try:
-        async with feed.database.service() as conn:
+        async with feed.database.plain() as conn:
             applied = await queries.schema_names(conn)
     except UNAVAILABLE as error:
         log.warning("not ready: the database does not answer", error=str(error).strip())

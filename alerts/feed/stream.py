@@ -48,12 +48,12 @@ _EVENTS = """
            a.late,
            coalesce(e.event in ('raised', 'updated') and e.body ->> 'severity' = 'high'
              and a.class = 'clinical' and a.state = 'open' and a.condition = 'raised' and not a.late
-             and not exists (select from scad.alert_event b
+             and not exists (select from scad.my_alert_event b
                               where b.alert = e.alert and b.id < e.id and b.kind = 'signal'
                                 and b.body ->> 'severity' = 'high')
              and not exists (select from scad.alert s
                               where s.alert = any(a.supersedes) and s.peak_severity = 'high'), false) as ring
-      from scad.alert_event e join scad.patient p using (patient) left join scad.alert a on a.alert = e.alert
+      from scad.my_alert_event e join scad.patient p using (patient) left join scad.alert a on a.alert = e.alert
      where e.id > %(after)s and (%(until)s::bigint is null or e.id <= %(until)s)
        and (%(all)s or p.care_team = any(%(teams)s))
      order by e.id limit %(limit)s

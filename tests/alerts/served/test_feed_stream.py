@@ -24,16 +24,18 @@ from hypothesis import strategies as st
 from made_up_ward import HOUR, NOW_MS, PASSWORD, one_signal
 
 from alerts.feed import database, stream
+from alerts.feed.accounts import create_account
 from alerts.feed.database import Database
 from alerts.feed.metrics import FeedMetrics
 from alerts.feed.stream import CATCH_UP_MAX, QUEUE_MAX, Hub
 from alerts.feed.viewer import Viewer
 from alerts.store import write_signals
 from alerts.store.connection import Connection
+from devices.times import to_datetime
 from scad.clock import Clock
 
-NURSE = Viewer("infirmiere", "Claire Martin", "nurse", ("caen",))
-AUDITOR = Viewer("audit", "Nadia Benali", "auditor", ())
+NURSE = Viewer("infirmiere", "Claire Martin", "nurse", ("caen",), token_hash=b"n" * 32)
+AUDITOR = Viewer("audit", "Nadia Benali", "auditor", (), token_hash=b"a" * 32)
 
 
 def signal_in(conn: Connection, patient: str, alert: str | None = None, **more: Any) -> str:
@@ -208,6 +210,12 @@ def with_hub(address: str, body: Any) -> Any:
 def patients(conn: Connection) -> None:
     conn.execute("insert into scad.care_team (care_team, name) values ('caen', 'Caen'), ('bayeux', 'Bayeux')")
     conn.execute("insert into scad.patient values ('p-caen', 'caen', now()), ('p-bayeux', 'bayeux', now())")
+    for viewer, team in ((NURSE, "caen"), (AUDITOR, None)):
+        create_account(conn, viewer.login, PASSWORD, viewer.role, team, at=to_datetime(NOW_MS))
+        conn.execute(
+            "insert into scad.session values (%s, %s, 'token', now(), now(), now() + interval '1 day')",
+            (viewer.token_hash, viewer.login),
+        )
 
 
 def test_a_browser_that_does_not_read_is_cut_off_and_catches_up_from_the_table(
