@@ -7,10 +7,10 @@ nothing of rules; `streams.engine` moves over it.
 
 from __future__ import annotations
 
-import zlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from functools import cache
+from zlib import crc32
 
 import msgspec
 
@@ -58,7 +58,7 @@ def horizon_ms(kind: str, context: dict[str, str]) -> int:
 
 def too_late(reading: Reading) -> bool:
     """Whether the reading arrived beyond its horizon: stored, marked, counted, and not evaluated."""
-    late_ms = reading.received_late_ms
+    late_ms = reading.received_at_ms - reading.measured_at_ms
     return late_ms > DENSE_HORIZON_MS and late_ms > horizon_ms(reading.kind, reading.context)
 
 
@@ -108,7 +108,7 @@ def content_digest(
     What the rules do not see, what the device says of itself and when the platform got it are no part of it;
     the database compares whole contents.
     """
-    return zlib.crc32(_encode((kind, at_ms, offset_min, x, flags, artefact)))
+    return crc32(_encode((kind, at_ms, offset_min, x, flags, artefact)))
 
 
 def reading_digest(reading: Reading) -> int:
@@ -121,7 +121,7 @@ def reading_digest(reading: Reading) -> int:
         reading.flags,
         sorted(reading.context.items()),
     )
-    return zlib.crc32(_encode(content))
+    return crc32(_encode(content))
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -133,20 +133,12 @@ def observe(reading: Reading) -> Observation:
     if extract is None and reading.kind in DENSE_KINDS:
         extract = _rhythm()
     x = extract(reading) if extract is not None else ()
-    artefact = bool(reading.marks)
+    kind, artefact = reading.kind, bool(reading.marks)
     at_ms, offset_min, flags = reading.measured_at_ms, reading.offset_min, reading.flags
+    digest = crc32(_encode((kind, at_ms, offset_min, x, flags, artefact)))  # content_digest, without the call
+    late = reading.received_at_ms - at_ms > LATE_MS
     return Observation(
-        at_ms=at_ms,
-        offset_min=offset_min,
-        device=reading.device,
-        epoch=reading.epoch,
-        seq=reading.seq,
-        digest=content_digest(reading.kind, at_ms, offset_min, x, flags, artefact),
-        kind=reading.kind,
-        x=x,
-        flags=flags,
-        artefact=artefact,
-        late=reading.received_late_ms > LATE_MS,
+        at_ms, offset_min, reading.device, reading.epoch, reading.seq, digest, kind, x, flags, artefact, late
     )
 
 
@@ -178,6 +170,12 @@ def _symptoms(reading: Reading) -> tuple[float | None, ...]:
     return tuple(codes)
 
 
+def _glucose(reading: Reading) -> tuple[float | None, ...]:
+    value = reading.values.get("glucose")
+    sensor = 1.0 if reading.context.get("sample") == "interstitial" else 0.0
+    return (None if value is None else float(value), sensor)
+
+
 def _single(name: str) -> Callable[[Reading], tuple[float | None, ...]]:
     return lambda reading: (_number(reading, name),)
 
@@ -185,10 +183,7 @@ def _single(name: str) -> Callable[[Reading], tuple[float | None, ...]]:
 _EXTRACT: dict[str, Callable[[Reading], tuple[float | None, ...]]] = {
     "body-weight": _single("weight"),
     "blood-pressure": lambda r: (_number(r, "systolic"), _number(r, "diastolic"), _number(r, "pulse")),
-    "glucose": lambda r: (
-        _number(r, "glucose"),
-        1.0 if r.context.get("sample") == "interstitial" else 0.0,
-    ),
+    "glucose": _glucose,
     "heart-rate": lambda r: (
         _number(r, "heart_rate"),
         1.0 if r.context.get("activity") == "active" else 0.0,
@@ -236,9 +231,27 @@ class History:
         """Index of the first observation at or after `key`."""
         return bisect_left(self.keys, key)
 
+    def after(self, key: Key) -> int:
+        """Index of the first observation after `key`."""
+        return bisect_right(self.keys, key)
+
+    def append(self, observation: Observation, key: Key) -> bool:
+        """Put an observation behind all others, where it belongs, when nothing else has to be looked at: its
+        `seq` is the highest of its device. False when it is not: then nothing is done, and `insert` is needed."""
+        count = (observation.epoch, observation.seq)
+        newest = self.newest_seq.get(observation.device)
+        if newest is not None and count <= newest:
+            return False
+        self.newest_seq[observation.device] = count
+        self.keys.append(key)
+        self.observations.append(observation)
+        if self._identities is not None:
+            self._identities.add(observation.identity)
+        return True
+
     def insert(self, observation: Observation) -> tuple[Key, Key] | None:
-        """Put the observation where it belongs. Returns the first and the last key at which anything changed, or
-        None when it was there already. With a conflict of identity that reaches over all its contents."""
+        """Put the observation where it belongs. Returns the first and the last key at which anything changed,
+        or None when it was there already. With a conflict of identity that reaches over all its contents."""
         key = observation.key
         if self.keys and key <= self.keys[-1]:
             index = self.place(key)

@@ -1,0 +1,165 @@
+"""A patient's state on disk: the value in the worker's changelog.
+
+Full blocks of the history are packed once (streams.packing) and stand behind the record as they are; the
+rest is one MessagePack record, compressed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from streams.episodes import Episode
+from streams.history import History, Key, Observation
+from streams.packing import pack_block, unpack_block
+from streams.plans import CarePlan
+from streams.program import Program
+from streams.state import SEVERAL, Checkpoint, Lane, PatientState
+from streams.timeline import RuleKey
+
+FORMAT = 1
+"""Version of the form on disk. `read` knows this one and, from the next on, the one before."""
+
+COMPRESSION_LEVEL = 1
+"""zlib's quickest: states repeat themselves so much that the higher levels gain under a tenth."""
+
+
+class StoredLane(msgspec.Struct, array_like=True):
+    """A lane on disk. Checkpoints are not kept: after a restart the first late reading re-evaluates from the
+    base and makes them again."""
+
+    base_key: Key
+    base_version: int
+    base_stats: list[Any]
+    base_states: list[Any]
+    version: int
+    stats: list[Any]
+    states: list[Any]
+    tail: list[Observation]
+    closed: list[tuple[Key, Episode]]
+    conflicts: list[tuple[str, int, int]]
+    blocks: list[int]
+    """Lengths in bytes of the packed blocks before the tail, which stand behind the record."""
+
+
+class Stored(msgspec.Struct, array_like=True):
+    """A patient on disk. Rules are named, so that a release with other rules can read it."""
+
+    format: int
+    patient: str
+    n: int
+    clock_ms: int
+    plan: CarePlan | None
+    rules: dict[str, list[RuleKey]]
+    statistics: dict[str, list[str]]
+    lanes: dict[str, StoredLane]
+    last_before: dict[str, int]
+    silences: list[Episode]
+    deadline_ms: int | None
+    too_late: int
+    duplicates: int
+    """Of the protocols that it was evaluated with; 0 when it must be evaluated again."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Stored)
+
+
+def pack(stored: Stored, blocks: list[bytes]) -> bytes:
+    """The record, compressed, behind its length; then the blocks of its lanes, which are compressed already."""
+    record = zlib.compress(_encoder.encode(stored), COMPRESSION_LEVEL)
+    return b"".join((len(record).to_bytes(4, "little"), record, *blocks))
+
+
+def unpack(data: bytes) -> tuple[Stored, dict[str, list[bytes]]]:
+    """The record and the packed blocks by lane. Raises msgspec.ValidationError or zlib.error for what is no
+    state of this format."""
+    end = 4 + int.from_bytes(data[:4], "little")
+    stored = _decoder.decode(zlib.decompress(data[4:end]))
+    blocks: dict[str, list[bytes]] = {}
+    for name, lane in stored.lanes.items():
+        for size in lane.blocks:
+            blocks.setdefault(name, []).append(data[end : end + size])
+            end += size
+    return stored, blocks
+
+
+def write(state: PatientState) -> bytes:
+    """The patient as bytes."""
+    lanes = {}
+    packed: list[bytes] = []
+    for name, lane in state.lanes.items():
+        blocks, tail = lane.history.blocks(pack_block)
+        packed += blocks
+        lanes[name] = StoredLane(
+            base_key=lane.base.key,
+            base_version=lane.base.version,
+            base_stats=list(lane.base.stats),
+            base_states=list(lane.base.states),
+            version=lane.version,
+            stats=lane.stats,
+            states=lane.states,
+            tail=tail,
+            closed=lane.closed,
+            conflicts=sorted(lane.history.conflicts),
+            blocks=[len(block) for block in blocks],
+        )
+    layouts = {name: lane.program.layout for name, lane in state.lanes.items()}
+    stored = Stored(
+        format=FORMAT,
+        patient=state.patient,
+        n=state.n,
+        clock_ms=state.clock_ms,
+        plan=state.plan,
+        rules={name: list(layout.keys) for name, layout in layouts.items()},
+        statistics={name: list(layout.stat_keys) for name, layout in layouts.items()},
+        lanes=lanes,
+        last_before=state.last_before,
+        silences=[e for found in state.silences.values() for e in found],
+        deadline_ms=state.deadline_ms,
+        too_late=state.too_late,
+        duplicates=state.duplicates,
+    )
+    return pack(stored, packed)
+
+
+def read(
+    state: PatientState, data: bytes, begin: Callable[[CarePlan], None], program_of: Callable[[str], Program]
+) -> None:
+    """Fill a new state with what `write` wrote.
+
+    `begin` is given the plan, before `program_of` is asked for the program of each lane under it. Raises
+    ValueError when the bytes are another patient's or of an unknown format.
+    """
+    stored, packed = unpack(data)
+    if stored.format != FORMAT or stored.patient != state.patient:
+        raise ValueError(
+            f"state of {stored.patient!r} in format {stored.format}, expected {state.patient!r}, {FORMAT}"
+        )
+    state.n, state.clock_ms, state.deadline_ms = stored.n, stored.clock_ms, stored.deadline_ms
+    state.last_before = stored.last_before
+    state.too_late, state.duplicates = stored.too_late, stored.duplicates
+    if stored.plan is not None:
+        begin(stored.plan)
+    for episode in stored.silences:
+        state.silences.setdefault(episode.key, []).append(episode)
+    for name, kept in stored.lanes.items():
+        program = program_of(name)
+        layout, keys, stat_keys = program.layout, stored.rules[name], stored.statistics[name]
+        base = Checkpoint(
+            kept.base_key,
+            layout.read_stats(stat_keys, kept.base_stats),
+            layout.read_rules(keys, kept.base_states),
+            kept.base_version,
+        )
+        observations = [o for block in packed.get(name, ()) for o in unpack_block(block)] + kept.tail
+        lane = state.lanes[name] = Lane(program, base, History(observations, kept.conflicts))
+        lane.stats = list(layout.read_stats(stat_keys, kept.stats))
+        lane.states = list(layout.read_rules(keys, kept.states))
+        lane.version, lane.closed = kept.version, kept.closed
+        lane.settle()
+        for device in lane.history.newest_seq:
+            state.senders[device] = name if state.senders.get(device, name) == name else SEVERAL
