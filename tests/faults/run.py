@@ -213,6 +213,7 @@ class FaultRun:
             "patients": self.size.people,
             "sent": len(self.lines),
             "faults_done": self.diary["done"],
+            "kinds_of_faults": sorted(kinds(region)),
             "minutes": round(self.diary["seconds"] / 60, 1),
             "seconds_from_last_receipt_to_equal": round(settled, 1),
             "episodes": len(expected),
