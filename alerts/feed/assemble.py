@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.feed import queries
+from alerts.feed import queries, queue_queries
 from alerts.feed.curves import BUCKETS, Curve, points_of
 from alerts.feed.database import Connection
+from alerts.feed.filters import Filter
 from alerts.feed.formats import DAY_MS
 from alerts.feed.kinds import CURVE_KINDS
 from alerts.feed.limits import LimitLine, kinds_of_alert, limit_line
-from alerts.feed.models import RANK, Alert, AlertClass, PatientPage, Queue, QueueRow
+from alerts.feed.models import RANK, Alert, AlertClass, PathState, PatientPage, Queue, QueueRow
 from alerts.feed.viewer import Viewer
+from alerts.synthetic import PathCheck
 from devices.times import to_datetime
 
 CURVE_DAYS = 14
@@ -23,15 +25,21 @@ ROWS_SHOWN = 50
 ROWS_MAX = 1000
 # Curves of one row: more would be a page of its own, which the patient's name leads to.
 CURVES_PER_ROW = 3
+# Rows of a section whose curves the first page carries; those below the fold come when they are looked at.
+ROWS_DRAWN = 8
+EVERYTHING = Filter()
 
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One row of the page: a patient, the alerts of one class, their curves, and where it belongs."""
+    """One row of the page: a patient, the alerts of one class, and where it belongs. A light one names its
+    curves (`kinds`) without drawing them; the script asks for them when the row comes into view."""
 
     section: AlertClass
     row: QueueRow
-    curves: tuple[Curve, ...]
+    kinds: tuple[str, ...]
+    curves: tuple[Curve, ...] = ()
+    light: bool = False
 
     @property
     def key(self) -> str:
@@ -39,68 +47,121 @@ class RowView:
 
     @property
     def order(self) -> str:
-        """Sorts as text the way queries.queue_patients sorts."""
+        """Sorts as text the way queue_queries.patients sorts."""
         top = max(RANK[alert.severity] for alert in self.row.alerts)
         gravest = [alert for alert in self.row.alerts if RANK[alert.severity] == top]
-        seen = int(all(alert.state != "open" for alert in gravest))
+        seen = int(not any(alert.waiting for alert in gravest))
+        due = min(alert.due_in_order for alert in gravest)
         oldest = min(alert.opened_at for alert in gravest)
-        return f"{9 - top}{seen}{oldest.isoformat(timespec='microseconds')}{self.row.patient}"
+        instants = "".join(at.isoformat(timespec="microseconds") for at in (due, oldest))
+        return f"{9 - top}{seen}{instants}{self.row.patient}"
 
 
-async def queue(conn: Connection, viewer: Viewer, now_ms: int, shown: int = ROWS_SHOWN) -> Queue:
-    """The first `shown` rows of both sections, with the cursor of the same instant."""
+async def queue(
+    conn: Connection,
+    viewer: Viewer,
+    now_ms: int,
+    shown: int = ROWS_SHOWN,
+    chosen: Filter = EVERYTHING,
+    path: PathCheck | None = None,
+) -> Queue:
+    """The first `shown` rows of the chosen sections, with the cursor of the same instant.
+
+    `path` is the last synthetic reading, which only the service may read.
+    """
     now = to_datetime(now_ms)
-    clinical, clinical_total = await queries.queue_patients(conn, viewer, "clinical", shown)
-    technical, technical_total = await queries.queue_patients(conn, viewer, "technical", shown)
-    rows = await rows_of(conn, viewer, dict.fromkeys([*clinical, *technical]), now)
+    wanted: dict[AlertClass, tuple[list[str], int]] = {"clinical": ([], 0), "technical": ([], 0)}
+    for section in chosen.sections:
+        wanted[section] = await queue_queries.patients(conn, viewer, section, chosen, now, shown)
+    names = dict.fromkeys([*wanted["clinical"][0], *wanted["technical"][0]])
+    rows = await rows_of(conn, viewer, names, now, chosen)
     return Queue(
         now=now,
         cursor=await queries.cursor(conn),
-        current_to=await queries.current_to(conn, now),
-        counts=await queries.counts(conn, viewer),
-        clinical=[rows["clinical", patient] for patient in clinical],
-        technical=[rows["technical", patient] for patient in technical],
-        clinical_total=clinical_total,
-        technical_total=technical_total,
+        current_to=await current_to(conn, path, now),
+        path=path_state(path),
+        counts=await queue_queries.counts(conn, viewer, now),
+        clinical=[rows["clinical", patient] for patient in wanted["clinical"][0]],
+        technical=[rows["technical", patient] for patient in wanted["technical"][0]],
+        clinical_total=wanted["clinical"][1],
+        technical_total=wanted["technical"][1],
     )
 
 
+async def current_to(conn: Connection, path: PathCheck | None, now: datetime) -> datetime | None:
+    """How old everything is that the page shows, by the synthetic reading or, without one, by anybody's."""
+    if path is not None:
+        return to_datetime(path.measured_at_ms)
+    return await queries.current_to(conn, now)
+
+
+def path_state(path: PathCheck | None) -> PathState | None:
+    if path is None:
+        return None
+    return PathState(age_s=path.age_ms / 1000, round_trip_s=path.round_trip_ms / 1000, stalled=path.stalled)
+
+
 async def rows_of(
-    conn: Connection, viewer: Viewer, patients: Iterable[str], now: datetime
+    conn: Connection, viewer: Viewer, patients: Iterable[str], now: datetime, chosen: Filter = EVERYTHING
 ) -> dict[tuple[AlertClass, str], QueueRow]:
-    """The rows of these patients that stand in the queue, by section and patient."""
-    alerts = await queries.queue_alerts(conn, viewer, list(patients))
+    """The rows of these patients that the filter leaves in the queue, by section and patient."""
+    alerts = await queue_queries.alerts(conn, viewer, list(patients), chosen.snoozed)
     persons = await queries.persons(conn, viewer, alerts)
-    kinds = dict.fromkeys(kind for found in alerts.values() for a in found for kind in kinds_of_alert(a))
-    last = await queries.last_readings(conn, list(persons), list(kinds), now) if kinds else {}
+    plans = await queue_queries.schedules(conn, list(persons), now)
+    kept = await queue_queries.adherences(conn, plans, now)
+    offline = await queue_queries.offline(conn, list(persons), now)
+    kinds = {kind for found, _ in alerts.values() for alert in found for kind in kinds_of_alert(alert)}
+    kinds |= {kind for _, schedule in plans.values() for kind in schedule}
+    last = await queries.last_readings(conn, list(persons), sorted(kinds), now) if kinds else {}
     rows: dict[tuple[AlertClass, str], QueueRow] = {}
-    sections: tuple[AlertClass, ...] = ("clinical", "technical")
     for patient, person in persons.items():
-        for section in sections:
-            mine = [alert for alert in alerts[patient] if alert.class_ == section]
-            if mine:
-                wanted = {kind for alert in mine for kind in kinds_of_alert(alert)}
-                values = [value for value in last.get(patient, []) if value.kind in wanted]
-                rows[section, patient] = QueueRow(person=person, alerts=mine, last=values)
+        standing, inside = alerts[patient]
+        for section in chosen.sections:
+            mine = [alert for alert in standing if alert.class_ == section]
+            if any(chosen.matches(alert, viewer, now) for alert in mine):
+                rows[section, patient] = QueueRow(
+                    person=person,
+                    alerts=mine,
+                    inhibited=[alert for alert in inside if any(alert.inhibited_by == a.alert for a in mine)],
+                    last=last.get(patient, []),
+                    adherence=kept.get(patient, []),
+                    offline=offline.get(patient, []),
+                )
     return rows
 
 
 async def views(
-    conn: Connection, rows: Sequence[tuple[AlertClass, QueueRow]], now_ms: int, days: int = CURVE_DAYS
+    conn: Connection,
+    rows: Sequence[tuple[AlertClass, QueueRow]],
+    now_ms: int,
+    days: int = CURVE_DAYS,
+    drawn_max: int | None = None,
 ) -> list[RowView]:
-    """The rows with their curves of the last `days` days."""
-    wanted = [(row.patient, *_row_kinds(row)) for _, row in rows]
-    patients = list(dict.fromkeys(patient for patient, *_ in wanted))
-    kinds = list(dict.fromkeys(kind for _, *row_kinds in wanted for kind in row_kinds))
+    """The rows with their curves of the last `days` days; after `drawn_max` rows of a section light ones."""
+    light: set[int] = set()
+    if drawn_max is not None:
+        seen: Counter[AlertClass] = Counter()
+        for index, (section, _) in enumerate(rows):
+            seen[section] += 1
+            if seen[section] > drawn_max:
+                light.add(index)
+    wanted = [row_kinds(row) for _, row in rows]
+    full = [index for index in range(len(rows)) if index not in light]
+    patients = list(dict.fromkeys(rows[index][1].patient for index in full))
+    kinds = list(dict.fromkeys(kind for index in full for kind in wanted[index]))
     drawn = await curves(conn, patients, kinds, now_ms, days) if kinds else {}
     result = []
-    for section, row in rows:
+    for index, (section, row) in enumerate(rows):
+        names = wanted[index]
+        if index in light:
+            result.append(RowView(section, row, names, light=True))
+            continue
         limits = _limits(row.alerts)
-        mine = []
-        for kind in _row_kinds(row):
-            curve = drawn.get((row.patient, kind)) or _empty(kind, now_ms, days)
-            mine.append(with_limits(curve, limits))
-        result.append(RowView(section, row, tuple(mine)))
+        mine = tuple(
+            with_limits(drawn.get((row.patient, kind)) or _empty(kind, now_ms, days), limits)
+            for kind in names
+        )
+        result.append(RowView(section, row, names, mine))
     return result
 
 
@@ -130,9 +191,11 @@ def _empty(kind: str, now_ms: int, days: int) -> Curve:
     return Curve(kind, now_ms - days * DAY_MS, now_ms, ())
 
 
-def _row_kinds(row: QueueRow) -> list[str]:
+def row_kinds(row: QueueRow) -> tuple[str, ...]:
+    """What a row draws: the kinds that its alerts are about, then what else the patient measures."""
     kinds = dict.fromkeys(kind for alert in row.alerts for kind in kinds_of_alert(alert))
-    return list(kinds)[:CURVES_PER_ROW]
+    kinds |= dict.fromkeys(value.kind for value in row.last)
+    return tuple(kinds)[:CURVES_PER_ROW]
 
 
 def _limits(alerts: Iterable[Alert]) -> list[LimitLine]:

@@ -18,6 +18,7 @@ from alerts.feed.database import Database
 from alerts.feed.formats import Formats, years
 from alerts.feed.metrics import FeedMetrics
 from alerts.feed.roles import Permission, allowed
+from alerts.feed.script_texts import SCRIPT_TEXTS
 from alerts.feed.stream import Hub
 from alerts.feed.texts import LANGUAGES, Texts, choose_language
 from alerts.feed.viewer import Viewer
@@ -28,29 +29,6 @@ THEMES = ("auto", "light", "dark")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 LANGUAGE_COOKIE, THEME_COOKIE = "scad_language", "scad_theme"
-
-# What the script says by itself; everything else comes as markup from here.
-SCRIPT_TEXTS = (
-    "header.connected",
-    "header.connecting",
-    "header.lost",
-    "header.ended",
-    "queue.new_one",
-    "queue.new_many",
-    "queue.new_rows_one",
-    "queue.new_rows_many",
-    "queue.announce",
-    "queue.sound_on",
-    "queue.sound_off",
-    "alert.conflict",
-    "alert.conflict_closed",
-    "alert.failed",
-    "alert.gone",
-    "age.now",
-    "age.minutes",
-    "age.hours",
-    "age.days",
-)
 
 
 class NotLoggedInError(Exception):

@@ -94,6 +94,17 @@ class Formats:
             return self.texts("age.hours", n=past // HOUR_MS)
         return self.texts("age.days", n=past // DAY_MS)
 
+    def left(self, due_ms: int, now_ms: int) -> str:
+        """How much time there is until then, or since when it is over: "58 min left", "2 h 5 min overdue"."""
+        minutes = abs(due_ms - now_ms) // MINUTE_MS
+        if minutes < 60:
+            span = self.texts("due.minutes", n=minutes)
+        elif minutes < 48 * 60:
+            span = self.texts("due.hours", n=minutes // 60, rest=minutes % 60)
+        else:
+            span = self.texts("due.days", n=minutes // (24 * 60), rest=minutes // 60 % 24)
+        return self.texts("due.left" if due_ms >= now_ms else "due.over", time=span)
+
     def _local(self, instant_ms: int) -> datetime:
         return to_datetime(instant_ms).astimezone(self.zone)
 

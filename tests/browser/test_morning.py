@@ -100,7 +100,7 @@ def test_new_rows_never_move_the_row_under_the_pointer(feed: RunningFeed, window
     expect(page).to_have_title("(2) Alerts · SCAD")
     assert rows(page) == ["clinical:p-0"]
     assert row.bounding_box()["y"] == top
-    signal_in(feed, "p-0", rule="dry-weight", severity="medium")
+    signal_in(feed, "p-0", rule="temperature", severity="medium")
     expect(row.locator(".alert")).to_have_count(2)
     assert row.bounding_box()["y"] == top, "its own row grows downwards"
     away(page)
