@@ -28,10 +28,10 @@ PARTITIONS = 6
 SESSION_SECONDS = 6.0
 """The workers' group forgets a member after this; a pause lasts longer."""
 COMMAND_SECONDS = 600
-DISK_BYTES = {"database": 3 << 30, "kafka-3": 5 << 30}
-"""Sizes of the disks that are filled: several times what a million readings need."""
+DISK_BYTES = {"database": (1 << 30, 2 << 10), "kafka-3": (1 << 29, 4 << 10)}
+"""Sizes of the disks that are filled: to begin with, and for each reading; twice what is needed."""
 BALLAST = "ballast"
-SPARE_BYTES = 64 << 10
+PAGE_BYTES = 4096
 
 OURS = ("bridge-1", "bridge-2", "worker-1", "worker-2", "worker-3", "writer-1", "writer-2", "feed-1")
 SPARE = "worker-3"
@@ -41,11 +41,11 @@ SPARE = "worker-3"
 class Region:
     """`start()` brings everything up; `programs` and `services` are what faults act on, by name."""
 
-    def __init__(self, folder: Path, disks: bool = True) -> None:
+    def __init__(self, folder: Path, readings: int) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.wires = Wires()
-        self.disks = self._mount_disks() if disks else {}
+        self.disks = self._mount_disks(readings)
         self.kafka = Kafka(folder / "kafka", KAFKA_NODES)
         self.mosquitto = Mosquitto(folder / "mosquitto")
         self.postgres = Postgres(folder / "postgres")
@@ -79,7 +79,7 @@ class Region:
             for name in ("writer-1", "writer-2", "feed-1")
         }
 
-    def _mount_disks(self) -> dict[str, Path]:
+    def _mount_disks(self, readings: int) -> dict[str, Path]:
         """Disks of a known size, in memory, below the folders that are to run full; none where the system
         does not let us mount."""
         places = {"database": self.folder / "postgres", "kafka-3": self.folder / "kafka" / "node-3"}
@@ -87,7 +87,8 @@ class Region:
         for name, place in places.items():
             place.mkdir(parents=True, exist_ok=True)
             if not os.path.ismount(place):
-                options = f"size={DISK_BYTES[name]}"
+                least, each = DISK_BYTES[name]
+                options = f"size={least + readings * each}"
                 command = ["mount", "-t", "tmpfs", "-o", options, "scad-fault-run", str(place)]
                 with suppress(OSError):
                     if subprocess.run(command, capture_output=True).returncode != 0:
@@ -98,10 +99,14 @@ class Region:
 
     def fill_disk(self, name: str) -> None:
         """Nothing more fits onto this part's disk."""
-        ballast = self.disks[name] / BALLAST
         space = os.statvfs(self.disks[name])
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - SPARE_BYTES))
+        step = space.f_bavail * space.f_frsize
+        with (self.disks[name] / BALLAST).open("wb") as file:
+            while step >= PAGE_BYTES:
+                try:
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), step)
+                except OSError:  # somebody wrote meanwhile
+                    step //= 2
 
     def free_disk(self, name: str) -> None:
         (self.disks[name] / BALLAST).unlink(missing_ok=True)

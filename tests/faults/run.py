@@ -94,7 +94,7 @@ class FaultRun:
     def run(self) -> checker.Findings:
         """Bring the region up, send and break, then compare. The region is stopped in any case."""
         self._note()
-        region = Region(self.folder)
+        region = Region(self.folder, self.size.readings)
         try:
             region.start()
             plans = self._enrol(region)
