@@ -16,7 +16,7 @@ import msgspec
 
 from devices.readings import Reading
 from streams import no_reading, stored
-from streams.difference import Emitter
+from streams.difference import Emitter, difference
 from streams.episodes import IDLE
 from streams.evaluation import Evaluator
 from streams.history import (
@@ -32,9 +32,10 @@ from streams.history import (
 from streams.plans import CarePlan
 from streams.program import Programs
 from streams.protocols.model import Library
+from streams.retime import lay, loosen, note_senders
 from streams.signal import AlertSignal, StandingEpisode
 from streams.state import LONG_AGO_MS, NOTHING_BEFORE, SEVERAL, Checkpoint, Lane, PatientState
-from streams.timeline import RuleKey, compile_plan, default_timeline
+from streams.timeline import RuleKey, Timeline, check_plan, default_timeline, lay_out
 
 CHECKPOINT_EVERY = 48
 """Observations between two checkpoints of a lane. A late reading re-evaluates half of that on average before
@@ -98,6 +99,8 @@ class Engine:
         Raises timeline.PlanError for a plan that cannot be used; the state is then unchanged by it.
         """
         out = Emitter(state, self.library)
+        if state.stale or state.timeline.library is not self.library:
+            self._use_protocols(state, out)
         for plan in plans:
             self._set_plan(state, plan, out)
         arrived: dict[str, list[Observation]] = {}
@@ -123,6 +126,8 @@ class Engine:
 
     def next_deadline_ms(self, state: PatientState) -> int | None:
         """The instant from which a tick can change something, or None."""
+        if state.stale or state.timeline.library is not self.library:
+            return state.clock_ms
         changes = [state.deadline_ms] if state.deadline_ms is not None else []
         starts = state.timeline.starts
         ahead = bisect_left(starts, state.clock_ms + 1)
@@ -211,12 +216,28 @@ class Engine:
         """A plan replaces the one before it unless that has a higher version: it is always complete."""
         if state.plan is not None and not newer(plan, state.plan):
             return
-        timeline = compile_plan(self.library, plan)
-        state.plan, state.timeline = plan, timeline
-        for name, lane in state.lanes.items():
-            self._evaluator.exchange(state, lane, self._programs.make(timeline, name), out)
+        check_plan(self.library, plan)
+        state.plan = plan
+        self._retime(state, lay_out(self.library, plan), out, "care-plan")
+
+    def _use_protocols(self, state: PatientState, out: Emitter) -> None:
+        """Other protocols hold than those that the state was evaluated with."""
+        timeline = self._default if state.plan is None else lay_out(self.library, state.plan)
+        self._retime(state, timeline, out, "protocol")
+        state.stale = False
+
+    def _retime(self, state: PatientState, timeline: Timeline, out: Emitter, reason: str) -> None:
+        """Evaluate what is kept by another timeline and tell what differs."""
+        out.before, state.timeline = state.timeline.library, timeline
+        loose = [loosen(lane) for lane in state.lanes.values()]
+        state.lanes, gone = lay(loose, timeline, lambda name: self._programs.make(timeline, name))
+        difference(gone, [], out, late=False, reason=reason)
+        for lane in state.lanes.values():
+            start = lane.base.key
+            self._evaluator.rewind(state, lane, start, start, out, late=False, reason=reason)
+        note_senders(state)
         no_reading.expect(state)
-        no_reading.look(state, self.library, self._cut_ms(state), out, reason="care-plan")
+        no_reading.look(state, self.library, self._cut_ms(state), out, reason=reason)
 
     def _cross(self, state: PatientState, out: Emitter) -> None:
         """Let a version of the plan take effect whose instant the clock has reached, without a reading."""
@@ -266,7 +287,7 @@ class Engine:
         state = self.new_state(patient)
 
         def begin(plan: CarePlan) -> None:
-            state.plan, state.timeline = plan, compile_plan(self.library, plan)
+            state.plan, state.timeline = plan, lay_out(self.library, plan)
 
         stored.read(state, data, begin, lambda name: self._programs.make(state.timeline, name))
         no_reading.expect(state)

@@ -8,17 +8,16 @@ what each part costs.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from streams.difference import Emitter, difference
 from streams.episodes import IDLE, Episode, Instant, RuleState, judge
 from streams.history import DAY_MS, Key, Observation
-from streams.program import Program, Step
+from streams.program import Step
 from streams.rolling import Moment
-from streams.state import NOTHING_BEFORE, Checkpoint, Lane, PatientState
+from streams.state import Checkpoint, Lane, PatientState
 
 MINUTE_MS = 60_000
 
@@ -161,32 +160,6 @@ class Evaluator:
         new += [s.open for s in lane.states if s.open is not None]
         difference([e for _, e in old_closed] + old_open, new, out, late=late, reason=reason)
 
-    def exchange(self, state: PatientState, lane: Lane, program: Program, out: Emitter) -> None:
-        """Evaluate a lane by another plan, from its base on; rules that are no more end."""
-        old, layout = lane.program.layout, program.layout
-        gone = [s.open for s in lane.states if s.open is not None and s.open.key not in layout.places]
-        gone += [e for _, e in lane.closed if e.key not in layout.places]
-        lane.closed = [(k, e) for k, e in lane.closed if e.key in layout.places]
-        base = lane.base
-        version = -1 if base.key == NOTHING_BEFORE else state.timeline.index_at(base.key[0])
-        active = program.rules[version + 1]
-        states = _carried(old.keys, base.states, layout.keys, (IDLE,) * len(layout.keys))
-        fresh = layout.initial_stats()
-        lane.base = Checkpoint(
-            base.key,
-            _carried(old.stat_keys, base.stats, layout.stat_keys, fresh),
-            tuple(s if active[i] is not None else IDLE for i, s in enumerate(states)),
-            version,
-        )
-        lane.stats = list(_carried(old.stat_keys, lane.stats, layout.stat_keys, fresh))
-        lane.states = list(_carried(old.keys, lane.states, layout.keys, (IDLE,) * len(layout.keys)))
-        lane.checkpoints = []
-        lane.program = program
-        lane.settle()
-        difference(gone, [], out, late=False, reason="care-plan")
-        start = lane.base.key
-        self.rewind(state, lane, start, start, out, late=False, reason="care-plan")
-
 
 def _changed(lane: Lane, key: Key, before: Episode | None, changed: Episode, out: Emitter | None) -> None:
     if changed.end is not None:
@@ -206,11 +179,3 @@ def _same(lane: Lane, known: Checkpoint) -> bool:
     if lane.version != known.version or tuple(lane.states) != known.states:
         return False
     return tuple(lane.stats) == known.stats
-
-
-def _carried(
-    old: Sequence[Any], values: Sequence[V], keys: Sequence[Any], fresh: Sequence[V]
-) -> tuple[V, ...]:
-    """Values of an older program in the order of another; what was not there begins anew."""
-    known = dict(zip(old, values, strict=True))
-    return tuple(known.get(key, anew) for key, anew in zip(keys, fresh, strict=True))

@@ -72,7 +72,7 @@ class PatientState:
 
     __slots__ = (
         "clock_ms", "deadline_ms", "duplicates", "lanes", "last_before", "n", "patient", "plan", "senders",
-        "silences", "silent_from_ms", "timeline", "times", "too_late",
+        "silences", "silent_from_ms", "stale", "timeline", "times", "too_late",
     )  # fmt: skip
 
     def __init__(self, patient: str, timeline: Timeline) -> None:
@@ -95,3 +95,5 @@ class PatientState:
         self.deadline_ms: int | None = None
         self.too_late = 0
         self.duplicates = 0
+        self.stale = False
+        """Whether other protocols hold than those that the lanes were evaluated with."""

@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from streams.episodes import Episode
+from streams.episodes import Episode, RuleState
 from streams.history import History, Key, Observation
 from streams.packing import pack_block, unpack_block
 from streams.plans import CarePlan
 from streams.program import Program
-from streams.state import SEVERAL, Checkpoint, Lane, PatientState
+from streams.retime import Loose, lay, note_senders
+from streams.state import Checkpoint, Lane, PatientState
 from streams.timeline import RuleKey
 
 FORMAT = 1
@@ -61,7 +62,8 @@ class Stored(msgspec.Struct, array_like=True):
     deadline_ms: int | None
     too_late: int
     duplicates: int
-    """Of the protocols that it was evaluated with; 0 when it must be evaluated again."""
+    stamp: int = 0
+    """Of the protocols that it was evaluated with (Library.stamp); 0 when it must be evaluated again."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -122,6 +124,7 @@ def write(state: PatientState) -> bytes:
         deadline_ms=state.deadline_ms,
         too_late=state.too_late,
         duplicates=state.duplicates,
+        stamp=0 if state.stale else state.timeline.library.stamp,
     )
     return pack(stored, packed)
 
@@ -146,20 +149,63 @@ def read(
         begin(stored.plan)
     for episode in stored.silences:
         state.silences.setdefault(episode.key, []).append(episode)
+    if stored.stamp == state.timeline.library.stamp:
+        for name, kept in stored.lanes.items():
+            state.lanes[name] = _lane(stored, name, kept, packed, program_of(name))
+    else:
+        state.stale = True
+        _lay(state, stored, packed, program_of)
+    note_senders(state)
+
+
+def _observations(name: str, kept: StoredLane, packed: dict[str, list[bytes]]) -> list[Observation]:
+    return [o for block in packed.get(name, ()) for o in unpack_block(block)] + kept.tail
+
+
+def _lane(
+    stored: Stored, name: str, kept: StoredLane, packed: dict[str, list[bytes]], program: Program
+) -> Lane:
+    layout, keys, stat_keys = program.layout, stored.rules[name], stored.statistics[name]
+    base = Checkpoint(
+        kept.base_key,
+        layout.read_stats(stat_keys, kept.base_stats),
+        layout.read_rules(keys, kept.base_states),
+        kept.base_version,
+    )
+    lane = Lane(program, base, History(_observations(name, kept, packed), kept.conflicts))
+    lane.stats = list(layout.read_stats(stat_keys, kept.stats))
+    lane.states = list(layout.read_rules(keys, kept.states))
+    lane.version, lane.closed = kept.version, kept.closed
+    lane.settle()
+    return lane
+
+
+def _lay(
+    state: PatientState,
+    stored: Stored,
+    packed: dict[str, list[bytes]],
+    program_of: Callable[[str], Program],
+) -> None:
+    """Lanes that were evaluated with other protocols, to be evaluated again when the state is next applied to.
+    Statistics that the present rules do not have cannot be read, and are not needed. Episodes of rules that are
+    no more are kept among those closed, to be withdrawn then."""
+    statistics = {r.statistic_key: r.statistic for r in state.timeline.rules if r.statistic is not None}
+    loose = []
     for name, kept in stored.lanes.items():
-        program = program_of(name)
-        layout, keys, stat_keys = program.layout, stored.rules[name], stored.statistics[name]
-        base = Checkpoint(
-            kept.base_key,
-            layout.read_stats(stat_keys, kept.base_stats),
-            layout.read_rules(keys, kept.base_states),
-            kept.base_version,
+        of_stats = zip(stored.statistics[name], kept.base_stats, strict=True)
+        base_stats = {
+            key: msgspec.convert(raw, statistics[key].State) for key, raw in of_stats if key in statistics
+        }
+        base_states, states = (
+            {
+                (key[0], key[1]): msgspec.convert(raw, RuleState)
+                for key, raw in zip(stored.rules[name], of, strict=True)
+            }
+            for of in (kept.base_states, kept.states)
         )
-        observations = [o for block in packed.get(name, ()) for o in unpack_block(block)] + kept.tail
-        lane = state.lanes[name] = Lane(program, base, History(observations, kept.conflicts))
-        lane.stats = list(layout.read_stats(stat_keys, kept.stats))
-        lane.states = list(layout.read_rules(keys, kept.states))
-        lane.version, lane.closed = kept.version, kept.closed
-        lane.settle()
-        for device in lane.history.newest_seq:
-            state.senders[device] = name if state.senders.get(device, name) == name else SEVERAL
+        history = History(_observations(name, kept, packed), kept.conflicts)
+        loose.append(Loose(kept.base_key, base_stats, base_states, states, history, kept.closed))
+    state.lanes, gone = lay(loose, state.timeline, program_of)
+    for lane in state.lanes.values():
+        lane.closed += [(lane.base.key, episode) for episode in gone]
+        break

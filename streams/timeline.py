@@ -208,14 +208,23 @@ def _limit_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
     faults = []
     for protocol, rules in v.limits.items():
         for name, given in rules.items():
-            if library.rule(protocol, name) is None:
+            rule = library.rule(protocol, name)
+            if rule is None:
                 faults.append(f"{where}limits: there is no rule {protocol}/{name}")
                 continue
-            names = library.limit_names(protocol, name)
-            for key in given:
-                if key not in names:
-                    allowed = ", ".join(sorted(names)) or "none: it has no limit to set"
+            ranges = library.limit_ranges(protocol, name)
+            for key, value in given.items():
+                if key not in ranges:
+                    allowed = ", ".join(sorted(ranges)) or "none: it has no limit to set"
                     faults.append(f"{where}limits: {protocol}/{name}: {key!r} is not one of {allowed}")
+                    continue
+                low, high = ranges[key]
+                if not low <= value <= high:
+                    unit = f" {rule.unit}" if rule.unit else ""
+                    faults.append(
+                        f"{where}limits: {protocol}/{name}: {key} is {value:g}: from {low:g} to {high:g}{unit} is "
+                        "plausible"
+                    )
     return faults
 
 

@@ -40,7 +40,7 @@ LEVEL_FIELDS = frozenset(
 )  # fmt: skip
 RULE_FIELDS = frozenset(
     {"class", "unit", "decimals", "source", "watches", "statistic", "fr", "en", "levels", "severity",
-     "clear_for_minutes", "kinds"}
+     "clear_for_minutes", "kinds", "plausible"}
 )  # fmt: skip
 
 SCHEDULE_FIELDS = frozenset(
@@ -264,6 +264,7 @@ def _rule(
     if statistic is None:
         return None
     levels = _levels(raw.get("levels"), name, statistic, faults)
+    common["plausible"] = _plausible(raw.get("plausible"), levels, name, statistic, faults)
     key = f"{statistic_name}{json.dumps({**parameters, **_kinds(raw)}, sort_keys=True)}"
     return Rule(statistic=statistic, levels=levels, statistic_key=key, **common)
 
@@ -316,14 +317,25 @@ def _level(raw: Mapping[str, Any], index: int, rule: str, statistic: Statistic, 
         return Level("?", grade, "at_least", (), ())
     comparison = stated[0]
     limits = _channels(raw[comparison], statistic, rule, f"{where}.{comparison}", faults)
-    clears = _channels(raw.get("clear", raw[comparison]), statistic, rule, f"{where}.clear", faults)
-    for limit, clear in zip(limits, clears, strict=True):
+    if "clear" in raw:
+        clears = _channels(raw["clear"], statistic, rule, f"{where}.clear", faults)
+    else:
+        clears = tuple(None for _ in limits)
+    for channel, limit, clear in zip(statistic.channels, limits, clears, strict=True):
+        if limit is not None and clear is None:
+            faults.add(
+                rule, f"{where}.clear", f"is missing for {channel}: the number at which the level is over"
+            )
         if limit is not None and clear is not None:
             wrong = clear > limit if comparison in UPWARD else clear < limit
             if wrong:
                 faults.add(
                     rule, f"{where}.clear", f"{clear:g} is beyond the limit {limit:g}: it could never be met"
                 )
+    if "tolerance" in raw and comparison in ("above", "below"):
+        faults.add(
+            rule, f"{where}.tolerance", "goes with at_least and at_most: above and below mean what they say"
+        )
     count = int(_number(raw, "count", 1, 1, 60, rule, faults))
     if count > 2 and "within_minutes" in raw:
         faults.add(rule, f"{where}.within_minutes", "goes with a count of 2; for more use max_gap_minutes")
@@ -339,11 +351,53 @@ def _level(raw: Mapping[str, Any], index: int, rule: str, statistic: Statistic, 
         within_ms=_minutes(raw, "within_minutes", rule, where, faults),
         for_ms=int(_number(raw, "for_minutes", 0, 0, 60 * 24 * 28, rule, faults) * 60_000),
         max_gap_ms=_minutes(raw, "max_gap_minutes", rule, where, faults),
-        when=frozenset(_words(raw, "when", rule, faults, where)),
-        unless=frozenset(_words(raw, "unless", rule, faults, where)),
+        when=_facts(raw, "when", rule, statistic, faults, where),
+        unless=_facts(raw, "unless", rule, statistic, faults, where),
         sentence=_sentence(raw, rule, where, faults) if "fr" in raw or "en" in raw else None,
         fixed=raw.get("fixed") is True,
     )
+
+
+def _facts(
+    raw: Mapping[str, Any], field: str, rule: str, statistic: Statistic, faults: _Faults, where: str
+) -> frozenset[str]:
+    """The words of `when` or `unless`: a fact that the statistic never states would switch the level off."""
+    words = frozenset(_words(raw, field, rule, faults, where))
+    for word in sorted(words - statistic.facts):
+        allowed = ", ".join(sorted(statistic.facts)) or "none"
+        faults.add(rule, f"{where}.{field}", f"{word!r} is not a fact of the statistic: {allowed}")
+    return words
+
+
+def _plausible(
+    raw: Any, levels: tuple[Level, ...], rule: str, statistic: Statistic, faults: _Faults
+) -> tuple[tuple[float, float] | None, ...]:
+    """Between which numbers a patient's own limit may lie, for each channel: [low, high], or a table of them."""
+    channels = statistic.channels
+    stated = raw if isinstance(raw, Mapping) else {channels[0]: raw} if raw is not None else {}
+    found: list[tuple[float, float] | None] = []
+    for unknown in sorted(set(stated) - set(channels)):
+        faults.add(rule, "plausible", f"{unknown!r} is not one of {', '.join(channels)}")
+    for index, channel in enumerate(channels):
+        span = stated.get(channel)
+        if span is None:
+            found.append(None)
+            continue
+        if (
+            not isinstance(span, list)
+            or len(span) != 2
+            or not all(map(_is_number, span))
+            or span[0] >= span[1]
+        ):
+            faults.add(rule, "plausible", f"{channel} is {span!r}: [low, high] is needed")
+            found.append(None)
+            continue
+        for level in levels:
+            limit = level.limits[index]
+            if limit is not None and not level.fixed and not span[0] <= limit <= span[1]:
+                faults.add(rule, "plausible", f"{channel}: the limit {limit:g} itself is not in {span!r}")
+        found.append((float(span[0]), float(span[1])))
+    return tuple(found)
 
 
 def _is_number(value: Any) -> bool:

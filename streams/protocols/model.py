@@ -22,8 +22,9 @@ class Level:
     """One severity of a rule: the condition, how long it must hold, and when it is over.
 
     `limits` and `clears` have one number for each channel of the statistic; None: the channel does not
-    count here. A limit is met with `tolerance` to spare; an upward level is over at or below its clear, a
-    downward one at or above. `count` of the last `of` measures must meet it, the first and the last at most
+    count here. `at_least` and `at_most` are met with `tolerance` to spare, for scales that speak pounds; `above` and
+    `below` are met by what is truly beyond. An upward level is over at or below its clear, a downward one at or
+    above. `count` of the last `of` measures must meet it, the first and the last at most
     `within_ms` apart; or it must hold for `for_ms` without a gap of more than `max_gap_ms`.
     """
 
@@ -56,6 +57,11 @@ class Level:
     def applies(self, facts: tuple[str, ...]) -> bool:
         return self.when.issubset(facts) and self.unless.isdisjoint(facts)
 
+    def may_apply(self, facts: tuple[str, ...]) -> bool:
+        """Whether the level would apply if every fact that is uncertain (`symptoms?`) held."""
+        held = {fact.removesuffix("?") for fact in facts}
+        return self.when.issubset(held) and self.unless.isdisjoint(facts)
+
     def met(self, measure: Measure) -> tuple[float, float] | None:
         """(value, limit) of the channel that is furthest beyond its limit, or None."""
         if (self.when or self.unless) and not self.applies(measure.facts):
@@ -79,14 +85,15 @@ class Level:
         if self.comparison == "at_least":
             return value >= limit - slack
         if self.comparison == "above":
-            return value > limit + slack
+            return value > limit + FLOAT_NOISE
         if self.comparison == "at_most":
             return value <= limit + slack
-        return value < limit - slack
+        return value < limit - FLOAT_NOISE
 
     def over(self, measure: Measure) -> bool:
-        """Whether no channel is still on the wrong side of its clear limit."""
-        if (self.when or self.unless) and not self.applies(measure.facts):
+        """Whether no channel is still on the wrong side of its clear limit, or the level is of another sort of
+        reading or patient. A fact that is only uncertain ends nothing: who has not answered is not well again."""
+        if (self.when or self.unless) and not self.may_apply(measure.facts):
             return True
         upward = self.comparison in UPWARD
         slack = max(self.tolerance, FLOAT_NOISE)
@@ -97,20 +104,24 @@ class Level:
                 return False
         return True
 
-    def with_limits(self, given: dict[str, float], channels: tuple[str, ...], sole: bool) -> Level:
+    def with_limits(self, given: dict[str, float], rule: Rule) -> Level:
         """This level with a patient's own numbers; the clear limit keeps its distance."""
         limits, clears = list(self.limits), list(self.clears)
-        for index, channel in enumerate(channels):
-            for name in self.names(channel, len(channels) == 1, sole):
-                limit, clear = limits[index], clears[index]
+        for index in range(len(self.limits)):
+            limit, clear = limits[index], clears[index]
+            for name in rule.names(self, index):
                 if name in given and limit is not None:
                     limits[index] = given[name]
                     clears[index] = None if clear is None else given[name] + (clear - limit)
         return replace(self, limits=tuple(limits), clears=tuple(clears))
 
+    def never(self) -> Level:
+        """This level without its limits: for patients to whom it cannot apply. It keeps its place."""
+        return replace(self, limits=tuple(None for _ in self.limits))
+
     def names(self, channel: str, sole_channel: bool, sole_level: bool) -> tuple[str, ...]:
-        """The names under which a care plan may set this limit: `limit`, `high`, `systolic`,
-        `high-systolic`; none for a fixed one."""
+        """The names under which a care plan may set this limit: `limit`, `high`, `systolic`, `high-systolic`; none
+        for a fixed one. `sole_level`: no other level limits the channel."""
         if self.fixed:
             return ()
         if sole_channel:
@@ -118,6 +129,11 @@ class Level:
         if sole_level:
             return (channel, f"{self.name}-{channel}")
         return (f"{self.name}-{channel}",)
+
+
+def _plausible(limit: float) -> tuple[float, float]:
+    low, high = sorted((limit / 3.0, limit * 3.0))
+    return (low, high) if limit else (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +153,8 @@ class Rule:
     clear_for_ms: int = 0
     silence_kinds: tuple[str, ...] = ()
     watches: str = ""
+    plausible: tuple[tuple[float, float] | None, ...] = (None,) * 8
+    """By channel, between which numbers a patient's own limit may lie; None: a third to three times the limit."""
     statistic_key: str = ""
     """Name and parameters of the statistic: rules with the same one share its state."""
 
@@ -148,25 +166,31 @@ class Rule:
     def kinds(self) -> frozenset[str]:
         return self.statistic.kinds if self.statistic is not None else frozenset(self.silence_kinds)
 
-    def limit_names(self) -> frozenset[str]:
-        """Every name that a care plan may set under this rule; a technical rule has none."""
-        if self.statistic is None or self.cls == "technical":
-            return frozenset()
+    def names(self, level: Level, index: int) -> tuple[str, ...]:
+        """The names under which a care plan may set a level's limit of a channel; a technical rule has none."""
+        if self.statistic is None or self.cls == "technical" or level.limits[index] is None:
+            return ()
         channels = self.statistic.channels
-        sole = len(self.levels) == 1
-        return frozenset(
-            name
-            for level in self.levels
-            for index, channel in enumerate(channels)
-            if level.limits[index] is not None
-            for name in level.names(channel, len(channels) == 1, sole)
-        )
+        sole = sum(other.limits[index] is not None for other in self.levels) == 1
+        return level.names(channels[index], len(channels) == 1, sole)
+
+    def limit_ranges(self) -> dict[str, tuple[float, float]]:
+        """Every name that a care plan may set under this rule, with the least and the greatest number for it."""
+        found = {}
+        for level in self.levels:
+            for index, limit in enumerate(level.limits):
+                for name in self.names(level, index):
+                    found[name] = self.plausible[index] or _plausible(limit or 0.0)
+        return found
+
+    def limit_names(self) -> frozenset[str]:
+        """Every name that a care plan may set under this rule."""
+        return frozenset(self.limit_ranges())
 
     def personal_levels(self, given: dict[str, float]) -> tuple[Level, ...]:
         if not given or self.statistic is None:
             return self.levels
-        sole = len(self.levels) == 1
-        return tuple(level.with_limits(given, self.statistic.channels, sole) for level in self.levels)
+        return tuple(level.with_limits(given, self) for level in self.levels)
 
 
 Expected = Literal["always", "alone", "asked"]
@@ -271,10 +295,12 @@ class Library:
         found = [r for r in (d.protocol.rule(name) for d in self.versions(protocol)) if r is not None]
         return next((r for r in found if r.version == version), found[0] if found else None)
 
-    def limit_names(self, protocol: str, name: str) -> frozenset[str]:
-        """Every name that a care plan may set under a rule, in any version of it."""
-        rules = (d.protocol.rule(name) for d in self.versions(protocol))
-        return frozenset(word for rule in rules if rule is not None for word in rule.limit_names())
+    def limit_ranges(self, protocol: str, name: str) -> dict[str, tuple[float, float]]:
+        """Every name that a care plan may set under a rule, in any version of it, with its range in the latest."""
+        found = {}
+        for rule in (d.protocol.rule(name) for d in self.versions(protocol)):
+            found.update(rule.limit_ranges() if rule is not None else {})
+        return found
 
     def with_protocol(self, protocol: Protocol) -> Library:
         """With a protocol in the place of the release's one of that name."""

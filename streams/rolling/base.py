@@ -96,10 +96,15 @@ class Moment:
         """Whether a clinical alert that watches this kind is open: a baseline does not learn meanwhile."""
 
 
+NO_FACTS: frozenset[str] = frozenset()
+
+
 class Statistic(Protocol):
     """One rolling statistic with its parameters. `State` is what msgspec needs to read a state back."""
 
     channels: ClassVar[tuple[str, ...]]
+    facts: frozenset[str]
+    """Every word that a measure of it may hold in `facts`."""
     State: ClassVar[Any]
     kinds: frozenset[str]
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 from streams.rolling.baseline import Baseline, Usual, forget, learn
 from streams.rolling.personal import EMPTY
 from streams.rolling.symptoms import NIGHT, item, positive
@@ -65,6 +65,7 @@ class Composite:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("score",)
+    facts = NO_FACTS
     State: ClassVar[type] = Signs
 
     def __init__(self, parameters: Parameters) -> None:

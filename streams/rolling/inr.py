@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import DAY_MS, SYMPTOM_ITEMS, Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 
 USUAL_TARGET = (2.0, 3.0)
 """Target range without a care plan's own: HAS 2008, target 2.5."""
@@ -35,6 +35,7 @@ class Inr:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("inr", "below", "above")
+    facts = frozenset({"tested", "bleeding", "mechanical-valve"})
     State: ClassVar[type] = LastTest
 
     def __init__(self, parameters: Parameters) -> None:
@@ -91,6 +92,7 @@ class TimeInRange:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("ttr",)
+    facts = NO_FACTS
     State: ClassVar[type] = Tests
     MAX_TESTS: ClassVar[int] = 32
 

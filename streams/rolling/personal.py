@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 from streams.rolling.baseline import Baseline, Usual, forget, learn
 
 NOON_MIN = 12 * 60
@@ -30,6 +30,7 @@ class PersonalZ:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("z", "drop", "rise")
+    facts = NO_FACTS
     State: ClassVar[type] = Baseline
 
     def __init__(self, parameters: Parameters) -> None:
@@ -74,6 +75,7 @@ class PressureSession:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("z",)
+    facts = NO_FACTS
     State: ClassVar[type] = Sessions
 
     def __init__(self, parameters: Parameters) -> None:
@@ -125,6 +127,7 @@ class Cusum:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("sum",)
+    facts = NO_FACTS
     State: ClassVar[type] = Sum
 
     def __init__(self, parameters: Parameters) -> None:
@@ -164,6 +167,7 @@ class Macd:
     weights, in kg (reference 1.3). Needs `min_days` days in the long window and two in the short one."""
 
     channels: ClassVar[tuple[str, ...]] = ("difference",)
+    facts = NO_FACTS
     State: ClassVar[type] = Means
 
     def __init__(self, parameters: Parameters) -> None:

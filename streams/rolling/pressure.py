@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 from streams.rolling.symptoms import LastAnswers, answered
 
 CAMPAIGN_GAP_DAYS = 14
@@ -19,6 +19,7 @@ class Pressure:
     """The reading itself, with the fact `symptoms` when the last questionnaire affirmed one."""
 
     channels: ClassVar[tuple[str, ...]] = ("systolic", "diastolic")
+    facts = frozenset({"symptoms"})
     State: ClassVar[type] = LastAnswers
 
     def __init__(self, parameters: Parameters) -> None:
@@ -65,6 +66,7 @@ class WeekMean:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("systolic", "diastolic")
+    facts = NO_FACTS
     State: ClassVar[type] = Week
     MAX_READINGS: ClassVar[int] = 56  # twice the protocol's 28: more is one cuff used for a whole family
 

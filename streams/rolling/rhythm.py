@@ -9,7 +9,7 @@ import numpy as np
 
 from devices.readings import Reading
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, ref
 from streams.rolling.symptoms import LastAnswers, answered
 from streams.signals import intervals, rhythm
 from streams.signals.filters import Floats
@@ -55,6 +55,7 @@ class Fibrillation:
     in % (`share`), with the fact `known` when the care plan says that the patient is known to have it."""
 
     channels: ClassVar[tuple[str, ...]] = ("longest", "share")
+    facts = frozenset({"known", "new"})
     State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
@@ -76,6 +77,7 @@ class Pause:
     """The longest pause of a reading in s, 0 when none is above 3 s."""
 
     channels: ClassVar[tuple[str, ...]] = ("pause",)
+    facts = NO_FACTS
     State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
@@ -96,6 +98,7 @@ class Rate:
     recording the fastest 17 or the slowest 5 beats (`way`), or its mean, with the fact `run`."""
 
     channels: ClassVar[tuple[str, ...]] = ("value",)
+    facts = frozenset({"symptoms", "run"})
     State: ClassVar[type] = LastAnswers
 
     def __init__(self, parameters: Parameters) -> None:

@@ -7,13 +7,14 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 
 
 class Value:
     """The first number of one kind: temperature, oxygen saturation and so on. Artefacts say nothing."""
 
     channels: ClassVar[tuple[str, ...]] = ("value",)
+    facts = NO_FACTS
     State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
@@ -36,10 +37,11 @@ class KetoneMemory(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Glucose:
-    """Glucose in mg/dL, with the facts `interstitial` or `capillary`, and `ketones` when a ketone reading
-    of at least 1.5 mmol/L is less than twelve hours old (reference section 3)."""
+    """Glucose in mg/dL, with the facts `interstitial` or `capillary`, `pregnancy` when the care plan says so, and
+    `ketones` when a ketone reading of at least 1.5 mmol/L is less than twelve hours old (reference section 3)."""
 
     channels: ClassVar[tuple[str, ...]] = ("value",)
+    facts = frozenset({"capillary", "interstitial", "ketones", "pregnancy"})
     State: ClassVar[type] = KetoneMemory
     KETONES_MMOL_L: ClassVar[float] = 1.5
     KETONES_MEMORY_MS: ClassVar[int] = 12 * 3_600_000
@@ -56,13 +58,15 @@ class Glucose:
             return state, None
         if o.kind == "ketones":
             return (KetoneMemory(ref(o, value)) if value >= self.KETONES_MMOL_L else _NO_KETONES), None
-        sample = "interstitial" if o.x[1] else "capillary"
+        facts = _CGM if o.x[1] else _CAPILLARY
+        if moment.personal.pregnancy:
+            facts = (*facts, "pregnancy")
         ketones = state.ketones
         if ketones is not None and o.at_ms - ketones.at_ms <= self.KETONES_MEMORY_MS:
-            return state, Measure((value,), (ketones, ref(o, value)), (sample, "ketones"))
-        return state, Measure((value,), (ref(o, value),), (_CAPILLARY if sample == "capillary" else _CGM))
+            return state, Measure((value,), (ketones, ref(o, value)), (*facts, "ketones"))
+        return state, Measure((value,), (ref(o, value),), facts)
 
 
 _NO_KETONES = KetoneMemory()
-_CAPILLARY = ("capillary",)
-_CGM = ("interstitial",)
+_CAPILLARY: tuple[str, ...] = ("capillary",)
+_CGM: tuple[str, ...] = ("interstitial",)

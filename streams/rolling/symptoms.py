@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import SYMPTOM_ITEMS, Observation
-from streams.rolling.base import Measure, Moment, Parameters, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, ref
 
 _INDEX = {name: index for index, name in enumerate(SYMPTOM_ITEMS)}
 
@@ -47,9 +47,11 @@ class LastAnswers(msgspec.Struct, frozen=True, array_like=True, gc=False):
     symptoms: tuple[str, ...] = ()
 
     def facts(self, at_ms: int) -> tuple[str, ...]:
-        if self.symptoms and at_ms - self.at_ms <= MEMORY_MS:
-            return ("symptoms",)
-        return ()
+        """`symptoms` while the last answers that affirmed some are fresh; `symptoms?` once they are not and no other
+        answer has denied them: that opens nothing, and ends nothing either."""
+        if not self.symptoms:
+            return ()
+        return ("symptoms",) if at_ms - self.at_ms <= MEMORY_MS else ("symptoms?",)
 
 
 def answered(o: Observation) -> LastAnswers:
@@ -72,6 +74,7 @@ class SymptomGrade:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("grade",)
+    facts = NO_FACTS
     State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:

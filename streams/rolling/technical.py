@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, ref
 from streams.words import KIND_NAMES
 
 
@@ -26,6 +26,7 @@ class DeviceFault:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("grade",)
+    facts = NO_FACTS
     State: ClassVar[type] = Faults
 
     def __init__(self, parameters: Parameters) -> None:
@@ -61,6 +62,7 @@ class ClockFault:
     """1 when the device says that its clock is not set, 0 when a reading comes with a clock that is."""
 
     channels: ClassVar[tuple[str, ...]] = ("grade",)
+    facts = NO_FACTS
     State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 
 
 class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -24,6 +24,7 @@ class GlucoseTrend:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("projected",)
+    facts = NO_FACTS
     State: ClassVar[type] = Recent
     MAX_VALUES: ClassVar[int] = 30  # one a minute for half an hour
 

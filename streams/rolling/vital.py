@@ -7,16 +7,17 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import SYMPTOM_ITEMS, Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 
 CONSCIOUSNESS_AT = SYMPTOM_ITEMS.index("consciousness")
 
 
 class Saturation:
     """Oxygen saturation in %, with the fact `scale-2` for patients whose clinician confirmed a hypercapnic
-    risk in the care plan, and `supplemental` on oxygen."""
+    risk in the care plan, else `scale-1`."""
 
     channels: ClassVar[tuple[str, ...]] = ("value",)
+    facts = frozenset({"scale-1", "scale-2"})
     State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
@@ -97,6 +98,7 @@ class News2:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("score", "worst")
+    facts = NO_FACTS
     State: ClassVar[type] = Inputs
 
     def __init__(self, parameters: Parameters) -> None:

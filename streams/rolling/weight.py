@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
 
 
 class _Weighing(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -30,6 +30,7 @@ class Gain:
     """
 
     channels: ClassVar[tuple[str, ...]] = ("gain",)
+    facts = NO_FACTS
     State: ClassVar[type] = Extreme
     sign = 1.0
 
@@ -68,6 +69,7 @@ class Loss(Gain):
     """Weight below the highest earlier reading of the last `window_days` patient-local days, in kg."""
 
     channels: ClassVar[tuple[str, ...]] = ("loss",)
+    facts = NO_FACTS
     sign = -1.0
 
 
@@ -75,6 +77,7 @@ class AboveDryWeight:
     """Weight above the dry weight that the clinician has set in the care plan, in kg; nothing without one."""
 
     channels: ClassVar[tuple[str, ...]] = ("excess",)
+    facts = NO_FACTS
     State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
