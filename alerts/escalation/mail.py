@@ -87,7 +87,7 @@ class Mail:
 
 def _refused(code: int, text: bytes | str) -> Sent:
     """4xx: try again later; 5xx: never (RFC 5321 4.2.1)."""
-    said = f"{code} {shortened(text)}"
+    said = shortened(f"{code} {shortened(text)}")
     return Sent("failed" if code >= 500 else "retry", said)
 
 

@@ -65,7 +65,7 @@ def _judge(status: int, said: str) -> Sent:
     if 200 <= status < 300:
         return Sent("sent", str(status))
     again = status >= 500 or status in _AGAIN
-    return Sent("retry" if again else "failed", f"{status} {said}".strip())
+    return Sent("retry" if again else "failed", shortened(f"{status} {said}".strip()))
 
 
 def payload(message: Message) -> bytes:
