@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import scad
+from alerts.feed.access import Access
 from alerts.feed.accounts import Accounts, LoginLimiter
 from alerts.feed.actions import actions
 from alerts.feed.api import MissingError, api
@@ -25,6 +26,7 @@ from alerts.feed.context import (
     Feed,
     NotAllowedError,
     NotLoggedInError,
+    TooManyRequestsError,
     make_templates,
     render,
 )
@@ -35,7 +37,10 @@ from alerts.feed.login import login_routes
 from alerts.feed.metrics import FeedMetrics
 from alerts.feed.operations import operations
 from alerts.feed.pages import pages
+from alerts.feed.people import people
+from alerts.feed.provider_login import provider_routes
 from alerts.feed.stream import Hub
+from alerts.feed.ward import ward
 from scad.clock import Clock
 
 log = structlog.get_logger()
@@ -44,13 +49,16 @@ log = structlog.get_logger()
 REFRESH_S = 5
 
 
-def create_app(database: str, clock: Clock | None = None, *, demonstration: bool = False) -> FastAPI:
+def create_app(
+    database: str, clock: Clock | None = None, *, demonstration: bool = False, access: Access | None = None
+) -> FastAPI:
     """The feed on the database with this connection string.
 
     `clock` is what the pages call now; sessions last by its wall. `demonstration` says on every page that
-    the patients are made up. The pool and the listener start and stop with the application's lifespan.
+    the patients are made up; `access` how people get in. The pool and the listener start and
+    stop with the application's lifespan.
     """
-    clock = clock or Clock()
+    clock, access = clock or Clock(), access or Access()
     metrics = FeedMetrics()
     pool = Database(database)
     feed = Feed(
@@ -62,6 +70,7 @@ def create_app(database: str, clock: Clock | None = None, *, demonstration: bool
         limiter=LoginLimiter(),
         templates=make_templates(),
         demonstration=demonstration,
+        access=access,
     )
 
     @asynccontextmanager
@@ -88,14 +97,19 @@ def create_app(database: str, clock: Clock | None = None, *, demonstration: bool
         lifespan=lifespan,
     )
     app.state.feed = feed
+    app.include_router(ward)
     app.include_router(pages)
     app.include_router(forms)
     app.include_router(login_routes)
+    app.include_router(provider_routes)
+    app.include_router(people)
     app.include_router(api)
     app.include_router(actions)
     app.include_router(operations)
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
-    app.add_middleware(Guard, metrics=metrics)
+    # A log-out that goes on to the provider is a form's answer: the policy must let it.
+    form_action = f"'self' {access.provider.origin}" if access.provider is not None else "'self'"
+    app.add_middleware(Guard, metrics=metrics, form_action=form_action)
     _handle_errors(app)
     return app
 
@@ -128,6 +142,9 @@ def _handle_errors(app: FastAPI) -> None:
     async def not_allowed(request: Request, _: Exception) -> Response:
         return _answer(request, 403, "your role does not include this", "error.role")
 
+    async def too_many(request: Request, _: Exception) -> Response:
+        return _answer(request, 429, "too many requests in this session", "error.unavailable", REFRESH_S)
+
     async def missing(request: Request, error: Exception) -> Response:
         return _answer(request, 404, f"no such {error}, or it is not about your patients", "error.not_found")
 
@@ -151,6 +168,7 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(NotLoggedInError, not_logged_in)
     app.add_exception_handler(BadTokenError, bad_token)
     app.add_exception_handler(NotAllowedError, not_allowed)
+    app.add_exception_handler(TooManyRequestsError, too_many)
     app.add_exception_handler(MissingError, missing)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -54,7 +54,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What is drawn for one kind. `second` is diastolic pressure; instants are milliseconds."""
+    """What is drawn for one kind. `second` is diastolic pressure; instants are milliseconds. `target` is a range
+    that the plan sets, `usual` what is usual for the patient: fields from edge to edge."""
 
     kind: str
     begin_ms: int
@@ -62,6 +63,8 @@ class Curve:
     points: tuple[Point, ...]
     second: tuple[Point, ...] = ()
     limits: tuple[LimitLine, ...] = ()
+    target: tuple[float, float] | None = None
+    usual: tuple[float, float] | None = None
 
     @property
     def unit(self) -> str:
@@ -134,8 +137,9 @@ class _Canvas:
         self.left = 3 + 3 * size.text * bool(size.ticks)
         self.right = size.width - 5 - (size.right if curve.limits else 0)
         self.begin, self.span = curve.begin_ms, max(curve.end_ms - curve.begin_ms, 1)
-        lows = [p.low for p in (*curve.points, *curve.second)] + [line.level for line in curve.limits]
-        highs = [p.high for p in (*curve.points, *curve.second)] + [line.level for line in curve.limits]
+        edges = [line.level for line in curve.limits] + [*(curve.target or ()), *(curve.usual or ())]
+        lows = [p.low for p in (*curve.points, *curve.second)] + edges
+        highs = [p.high for p in (*curve.points, *curve.second)] + edges
         low, high = min(lows, default=0.0), max(highs, default=1.0)
         missing = LEAST_RANGE.get(curve.kind, 1.0) - (high - low)
         margin = max(missing, 0.0) / 2 + 0.06 * (high - low)
@@ -178,6 +182,8 @@ def draw(curve: Curve, formats: Formats, size: Size = SMALL) -> Markup:
         f'<svg class="curve" viewBox="0 0 {size.width} {size.height}" role="img"'
         f' aria-label="{escape(describe(curve, formats))}">',
         _frame(canvas, curve, formats),
+        _field(canvas, curve.target, "target"),
+        _field(canvas, curve.usual, "usual"),
         _gaps(canvas, curve, gap_ms),
     ]
     for points, name in ((curve.second, "line second"), (curve.points, "line")):
@@ -211,6 +217,10 @@ def describe(curve: Curve, formats: Formats) -> str:
     for line in curve.limits:
         level = formats.number(line.level, curve.unit)
         sentences.append(texts("curve.limit", limit=level, unit=unit))
+    for edges, key in ((curve.target, "curve.target"), (curve.usual, "curve.usual")):
+        if edges is not None:
+            low, high = (formats.number(edge, curve.unit) for edge in edges)
+            sentences.append(texts(key, low=low, high=high, unit=unit))
     if any(p.late for p in curve.points):
         sentences.append(texts("curve.late"))
     return " ".join(sentences).replace(" .", ".")
@@ -245,6 +255,17 @@ def _gaps(canvas: _Canvas, curve: Curve, gap_ms: int) -> str:
     height = canvas.bottom - canvas.top
     return "".join(
         f'<rect class="gap" x="{a}" y="{canvas.top}" width="{b - a}" height="{height}"/>' for a, b in fields
+    )
+
+
+def _field(canvas: _Canvas, edges: tuple[float, float] | None, style: str) -> str:
+    """A range from edge to edge."""
+    if edges is None:
+        return ""
+    top, bottom = canvas.y(edges[1]), canvas.y(edges[0])
+    width = canvas.right - canvas.left
+    return (
+        f'<rect class="{style}" x="{canvas.left}" y="{top}" width="{width}" height="{max(bottom - top, 1)}"/>'
     )
 
 

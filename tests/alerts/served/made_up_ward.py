@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from random import Random
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -229,7 +230,7 @@ def care_plan(patient: str, protocol: str, now_ms: int) -> CarePlan:
 
 def store_plan(conn: psycopg.Connection[Any], plan: CarePlan) -> None:
     for version in plan.versions:
-        document = {"protocols": list(version.protocols), "time_zone": version.time_zone}
+        document = msgspec.to_builtins(version)
         conn.execute(
             "insert into scad.care_plan (patient, version, from_at, author, document, recorded_at)"
             " values (%s, %s, %s, %s, %s, %s)",
