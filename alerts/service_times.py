@@ -12,17 +12,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
 import psycopg
 import structlog
 
-from alerts.store.connection import Connection
 from alerts.working_hours import Holidays, NoWorkingTimeError, Span, WorkingHours
 from devices.times import to_datetime
 from streams.signal import AlertClass, Severity
+
+if TYPE_CHECKING:  # alerts.store asks this module for due times
+    from alerts.store.connection import Connection
 
 log = structlog.get_logger()
 
@@ -252,6 +255,20 @@ def parse_service_times(raw: object, source: str) -> ServiceTimes:
         return msgspec.convert(raw, ServiceTimes)
     except msgspec.ValidationError as error:
         raise ServiceTimesError(f"{source}: {error}") from None
+
+
+def read_service_times(path: Path) -> dict[str, ServiceTimes]:
+    """The teams of a TOML or JSON file with one table a team under `care_teams`. Raises ServiceTimesError,
+    OSError."""
+    try:
+        decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
+        document = decode(path.read_bytes())
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ServiceTimesError(f"{path}: {error}") from None
+    teams = document.get("care_teams") if isinstance(document, dict) else None
+    if not isinstance(teams, dict) or set(document) != {"care_teams"}:
+        raise ServiceTimesError(f"{path}: must have one table, care_teams, with the teams in it by name")
+    return {team: parse_service_times(raw, f"{path}: care_teams.{team}") for team, raw in teams.items()}
 
 
 def load_teams(conn: Connection, care_team: str | None = None) -> dict[str, Team]:
