@@ -18,6 +18,7 @@ import psycopg
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from alerts.feed import second_factor
 from alerts.feed.database import Connection, Database
 from alerts.feed.viewer import ROLES, Role, Viewer
 
@@ -34,6 +35,8 @@ LOCK_MINUTES = 15
 # Attempts from one address: a hospital's people often share one, so some more than one person needs.
 ADDRESS_ATTEMPTS = 30
 ADDRESS_WINDOW_S = 60
+# Requests of one session: a live page asks for changed rows a few times a second when a ward is busy.
+SESSION_REQUESTS = 1200
 ADDRESSES_MAX = 10_000  # addresses remembered; the oldest are forgotten: some 2 MB
 # One hash takes 64 MiB and some 50 ms of a core: two at once leave the pages alive under a flood of logins.
 HASHES_AT_ONCE = 2
@@ -43,6 +46,23 @@ _hasher = PasswordHasher()  # argon2id with the RFC 9106 low-memory profile
 
 class AccountError(ValueError):
     """An account that cannot be made; the message says why and what is allowed."""
+
+
+def check_account(login: str, role: str, care_team: str | None) -> None:
+    """Raises AccountError for a login, role or team that cannot be."""
+    if not LOGIN_PATTERN.fullmatch(login):
+        raise AccountError(f"login {login!r}: small letters, digits and ._@- only, at most 64")
+    if role not in ROLES:
+        raise AccountError(f"role {role!r} is not one of {', '.join(ROLES)}")
+    if care_team is None and role in ("nurse", "physician"):
+        raise AccountError(f"a {role} needs a care team")
+
+
+def hash_password(login: str, password: str) -> str:
+    """The password's argon2id hash. Raises AccountError when it is too short or too long."""
+    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+        raise AccountError(f"the password of {login!r} needs {PASSWORD_MIN} to {PASSWORD_MAX} characters")
+    return _hasher.hash(password)
 
 
 def create_account(
@@ -59,16 +79,9 @@ def create_account(
     """Make a person who may log in, or give an existing one this password, role and team.
 
     Nurses and physicians need a care team; an auditor without one sees all. Raises AccountError for a
-    login, password, role or team that cannot be.
+    login, password, role or team that cannot be. Sessions of before end.
     """
-    if not LOGIN_PATTERN.fullmatch(login):
-        raise AccountError(f"login {login!r}: small letters, digits and ._@- only, at most 64")
-    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-        raise AccountError(f"the password of {login!r} needs {PASSWORD_MIN} to {PASSWORD_MAX} characters")
-    if role not in ROLES:
-        raise AccountError(f"role {role!r} is not one of {', '.join(ROLES)}")
-    if care_team is None and role in ("nurse", "physician"):
-        raise AccountError(f"a {role} needs a care team")
+    check_account(login, role, care_team)
     try:
         conn.execute(
             """
@@ -82,13 +95,14 @@ def create_account(
             {
                 "login": login,
                 "name": display_name or login,
-                "hash": _hasher.hash(password),
+                "hash": hash_password(login, password),
                 "role": role,
                 "team": care_team,
                 "language": language,
                 "at": at,
             },
         )
+        conn.execute("delete from scad.session where login = %s", (login,))
     except psycopg.errors.ForeignKeyViolation:
         raise AccountError(
             f"there is no care team {care_team!r}; `scad enrol FILE` creates care teams"
@@ -117,15 +131,14 @@ class Accounts:
     async def check(self, login: str, password: str, now: datetime) -> tuple[Viewer | None, int]:
         """The person whose password this is, or None; and for how many minutes the account is locked.
 
-        Counts a failure, locks the account at LOCK_AFTER, forgets failures after a success. No connection
-        is held while the password is hashed, so a flood of log-ins leaves the pages theirs.
+        Counts a failure, locks the account at LOCK_AFTER, forgets failures after a success that no second
+        factor follows. No connection is held while the password is hashed, so a flood of log-ins leaves the
+        pages theirs.
         """
         login = login.strip().lower()[:64].replace("\0", "")
-        async with self._database.login() as conn:
-            result = await conn.execute("select * from scad.account where login = %s", (login,))
-            account = await result.fetchone()
-        if account is not None and account["locked_until"] is not None and account["locked_until"] > now:
-            return None, 1 + int((account["locked_until"] - now).total_seconds() // 60)
+        account = await self._find(login)
+        if account is not None and (minutes := locked_minutes(account, now)):
+            return None, minutes
         known = account is not None and account["disabled_at"] is None
         stored = account["password_hash"] if account is not None and known else _nobody()
         async with self._hashing:
@@ -135,10 +148,31 @@ class Accounts:
         async with self._database.login() as conn:
             if not right:
                 return None, LOCK_MINUTES if await self._failed(conn, login, now) else 0
-            await conn.execute(
-                "update scad.account set failed_logins = 0, locked_until = null where login = %s", (login,)
-            )
+            if account["factor"] is None:
+                await _forget_failures(conn, login)
         return viewer_of(account), 0
+
+    async def check_code(self, login: str, code: str, now: datetime) -> tuple[bool, int]:
+        """Whether this is the person's next code or an unused recovery code; and for how many minutes the
+        account is locked. Wrong codes count as wrong passwords do."""
+        account = await self._find(login)
+        if account is None or (minutes := locked_minutes(account, now)):
+            return False, minutes if account is not None else 0
+        async with self._database.login() as conn:
+            if await second_factor.use(conn, login, code, now):
+                await _forget_failures(conn, login)
+                return True, 0
+            return False, LOCK_MINUTES if await self._failed(conn, login, now) else 0
+
+    async def _find(self, login: str) -> dict[str, Any] | None:
+        async with self._database.login() as conn:
+            result = await conn.execute(
+                """
+                select a.*, f.confirmed_at as factor
+                  from scad.account a left join scad.second_factor f using (login) where a.login = %s""",
+                (login,),
+            )
+            return await result.fetchone()
 
     async def _failed(self, conn: Connection, login: str, now: datetime) -> bool:
         """Count a failure; True when it locked the account."""
@@ -155,6 +189,20 @@ class Accounts:
         return row is not None and row["failed_logins"] == 0
 
 
+def locked_minutes(account: dict[str, Any], now: datetime) -> int:
+    """For how many minutes yet the account is locked; 0 when it is not."""
+    until: datetime | None = account["locked_until"]
+    return 1 + int((until - now).total_seconds() // 60) if until is not None and until > now else 0
+
+
+async def _forget_failures(conn: Connection, login: str) -> None:
+    await conn.execute(
+        "update scad.account set failed_logins = 0, locked_until = null"
+        " where login = %s and (failed_logins > 0 or locked_until is not null)",
+        (login,),
+    )
+
+
 def viewer_of(account: dict[str, Any]) -> Viewer:
     """The viewer that a row of scad.account is."""
     return Viewer(
@@ -165,18 +213,33 @@ def viewer_of(account: dict[str, Any]) -> Viewer:
     )
 
 
-class LoginLimiter:
-    """At most ADDRESS_ATTEMPTS log-ins a minute from one address, counted in this process."""
+class Limiter:
+    """At most `most` of something a minute for each name, counted in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def allow(self, address: str, now_s: float) -> bool:
+    def allow(self, name: str, now_s: float) -> bool:
         """Count an attempt at `now_s` (seconds, any origin); False when it is one too many."""
-        begin, attempts = self._windows.pop(address, (now_s, 0))
+        begin, attempts = self._windows.pop(name, (now_s, 0))
         if now_s - begin >= ADDRESS_WINDOW_S:
             begin, attempts = now_s, 0
-        self._windows[address] = (begin, attempts + 1)
+        self._windows[name] = (begin, attempts + 1)
         if len(self._windows) > ADDRESSES_MAX:
             self._windows.popitem(last=False)
-        return attempts < ADDRESS_ATTEMPTS
+        return attempts < self.most
+
+
+class LoginLimiter(Limiter):
+    """Log-ins from one address."""
+
+    def __init__(self) -> None:
+        super().__init__(ADDRESS_ATTEMPTS)
+
+
+class RequestLimiter(Limiter):
+    """Requests of one session."""
+
+    def __init__(self) -> None:
+        super().__init__(SESSION_REQUESTS)

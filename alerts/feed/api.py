@@ -134,7 +134,7 @@ async def stream(
 
     async def still_valid() -> bool:
         async with feed.database.login() as conn:
-            return await sessions.find(conn, token, feed.wall_now()) is not None
+            return await sessions.find(conn, token, feed.wall_now(), touch=False) is not None
 
     parts = feed.hub.stream(viewer, after, still_valid)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, cast
 
@@ -12,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from alerts.feed import sessions
-from alerts.feed.accounts import Accounts, LoginLimiter
+from alerts.feed.access import Access
+from alerts.feed.accounts import Accounts, LoginLimiter, RequestLimiter
 from alerts.feed.curves import LARGE, SMALL, draw
 from alerts.feed.database import Database
 from alerts.feed.formats import Formats, years
@@ -28,6 +30,8 @@ from scad.clock import Clock
 THEMES = ("auto", "light", "dark")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+# What the live page asks for by itself: no sign that anybody is there.
+PASSIVE = frozenset({"/queue/rows", "/api/stream"})
 LANGUAGE_COOKIE, THEME_COOKIE = "scad_language", "scad_theme"
 
 
@@ -37,6 +41,10 @@ class NotLoggedInError(Exception):
 
 class BadTokenError(Exception):
     """A write without the session's CSRF token, or from a page of another site."""
+
+
+class TooManyRequestsError(Exception):
+    """The session has asked more often than a person and a page do."""
 
 
 class NotAllowedError(Exception):
@@ -55,6 +63,8 @@ class Feed:
     limiter: LoginLimiter
     templates: Environment
     demonstration: bool = False
+    access: Access = field(default_factory=Access)
+    requests: RequestLimiter = field(default_factory=RequestLimiter)
 
     def wall_now(self) -> datetime:
         """The wall's time: sessions and lock-outs last as long for people in a demo as elsewhere."""
@@ -102,13 +112,16 @@ _cookie = APIKeyCookie(
 async def viewer_of_request(
     request: Request, feed: FeedDep, token: Annotated[str | None, Security(_cookie)]
 ) -> Viewer:
-    """The logged-in person. Raises NotLoggedInError."""
+    """The logged-in person. Raises NotLoggedInError, TooManyRequestsError."""
     viewer = None
     if token:
         async with feed.database.login() as conn:
-            viewer = await sessions.find(conn, token, feed.wall_now())
+            touch = request.url.path not in PASSIVE
+            viewer = await sessions.find(conn, token, feed.wall_now(), touch=touch)
     if viewer is None:
         raise NotLoggedInError
+    if not feed.requests.allow(viewer.token_hash.hex(), asyncio.get_running_loop().time()):
+        raise TooManyRequestsError
     request.state.viewer = viewer
     return viewer
 

@@ -18,10 +18,9 @@ TOO_LARGE = "the body is larger than 64 KiB"
 # No script or style inside a page, nothing from elsewhere, no page around ours. Inline SVG is markup.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    " form-action {form_action}; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -36,9 +35,11 @@ STRICT_TRANSPORT = "max-age=31536000"
 class Guard:
     """ASGI middleware; streams pass through it unbuffered."""
 
-    def __init__(self, app: ASGIApp, metrics: FeedMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: FeedMetrics, form_action: str = "'self'") -> None:
         self._app = app
         self._metrics = metrics
+        policy = CONTENT_SECURITY_POLICY.format(form_action=form_action)
+        self._headers = {"Content-Security-Policy": policy, **HEADERS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,10 +68,9 @@ class Guard:
         app = _too_large if _announced(scope) > BODY_MAX else self._app
         await app(scope, bounded, guarded)
 
-    @staticmethod
-    def _set_headers(scope: Scope, message: Message) -> None:
+    def _set_headers(self, scope: Scope, message: Message) -> None:
         headers = MutableHeaders(scope=message)
-        for name, value in HEADERS.items():
+        for name, value in self._headers.items():
             headers[name] = value
         if scope.get("scheme") == "https":
             headers["Strict-Transport-Security"] = STRICT_TRANSPORT

@@ -44,6 +44,12 @@ ROLES: dict[Role, frozenset[Permission]] = {
 OPEN_ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/login"): "the form of the log-in",
     ("POST", "/login"): "the log-in itself",
+    ("GET", "/login/code"): "asks for the session of somebody who has passed the password",
+    ("POST", "/login/code"): "asks for the session of somebody who has passed the password",
+    ("GET", "/login/second-factor"): "asks for a session, also one that has passed the password only",
+    ("POST", "/login/second-factor"): "asks for a session, also one that has passed the password only",
+    ("GET", "/login/oidc"): "sends the browser to the provider",
+    ("GET", "/login/oidc/return"): "the provider's answer, which the log-in checks",
     ("POST", "/preferences"): "language and appearance, two cookies that say nothing about anybody",
     ("GET", "/health/live"): "asked by the machine that watches the process",
     ("GET", "/health/ready"): "asked by the machine that watches the process",

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
         ] = "127.0.0.1,::1",
     ) -> None:
         """Serve the live queue, the patients' pages and the API until Ctrl-C or SIGTERM."""
+        from alerts.feed.access import access_of
         from alerts.feed.app import create_app
         from alerts.feed.server import make_server
         from scad.log import configure_logs
@@ -28,11 +29,14 @@ def register(app: typer.Typer) -> None:
 
         try:
             settings = load_settings()
+            access = access_of(settings)
         except SettingsError as error:
             print(error, file=sys.stderr)
             raise typer.Exit(2) from None
         configure_logs(settings.log_level, "feed")
-        application = create_app(settings.database, settings.make_clock(), demonstration=demonstration)
+        application = create_app(
+            settings.database, settings.make_clock(), demonstration=demonstration, access=access
+        )
         make_server(
             application, host or settings.feed_host, port or settings.feed_port, trusted_proxies
         ).run()

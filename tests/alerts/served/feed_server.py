@@ -13,6 +13,7 @@ import httpx
 import psycopg
 from made_up_ward import NOW_MS, PASSWORD
 
+from alerts.feed.access import Access
 from alerts.feed.app import create_app
 from alerts.feed.context import Feed
 from alerts.feed.server import Server, make_server
@@ -75,11 +76,15 @@ def until(check: Callable[[], Any], what: str) -> Any:
 
 @contextmanager
 def running(
-    address: str, conn: psycopg.Connection[Any], hands: Hands | None = None, port: int = 0
+    address: str,
+    conn: psycopg.Connection[Any],
+    hands: Hands | None = None,
+    port: int = 0,
+    access: Access | None = None,
 ) -> Iterator[RunningFeed]:
     """The feed on the database at `address`, stopped at the end of the block."""
     hands = hands or Hands()
-    app = create_app(address, Clock(wall=hands))
+    app = create_app(address, Clock(wall=hands), access=access)
     server = make_server(app, "127.0.0.1", port)
     thread = threading.Thread(target=server.run, name="feed under test")
     thread.start()

@@ -21,7 +21,7 @@ from alerts.feed.accounts import (
     LoginLimiter,
     create_account,
 )
-from alerts.feed.sessions import COOKIE, SESSION_HOURS, SESSIONS_OF_ONE, local_path
+from alerts.feed.sessions import COOKIE, IDLE_MINUTES, SESSION_HOURS, SESSIONS_OF_ONE, local_path
 from alerts.store.connection import Connection
 from devices.times import to_datetime
 
@@ -89,10 +89,31 @@ def test_a_stolen_copy_of_the_cookie_is_worthless_after_the_log_out(feed: Runnin
 
 def test_a_session_ends_after_a_shift(feed: RunningFeed):
     client = feed.client("infirmiere")
-    feed.hands.now_ms += SESSION_HOURS * 3_600_000 - 1000
+    for _ in range(SESSION_HOURS - 1):
+        feed.hands.now_ms += 3_600_000
+        assert client.get("/api/session").status_code == 200
+    feed.hands.now_ms += 3_600_000 - 1000
     assert client.get("/api/session").status_code == 200
     feed.hands.now_ms += 2000
     assert client.get("/api/session").status_code == 401
+
+
+def test_a_screen_that_somebody_has_left_is_logged_out_although_it_asks_for_rows(feed: RunningFeed):
+    client = feed.client("infirmiere")
+    for _ in range(3):
+        feed.hands.now_ms += IDLE_MINUTES * 60_000 // 3 - 1000
+        assert client.get("/queue/rows").status_code == 200
+    feed.hands.now_ms += 4000
+    assert client.get("/queue/rows").status_code == 401
+
+
+def test_a_session_that_asks_too_often_is_slowed_down_and_others_are_not(feed: RunningFeed):
+    greedy, other = feed.client("infirmiere"), feed.client("infirmiere")
+    feed.feed.requests.most = 3
+    answers = [greedy.get("/api/session") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert answers[-1].headers["retry-after"]
+    assert other.get("/api/session").status_code == 200
 
 
 def test_a_disabled_account_is_out_at_once(feed: RunningFeed):
