@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from streams.history import DAY_MS
@@ -20,6 +21,10 @@ QUARTER_MS = 900_000
 
 GRAVE_AT_MOST = 3
 """How many times as late as the latest overdue instant a silence may become high."""
+
+LEVELS_CACHED = 8192
+"""Rules times sorts of patients (pregnant, scale 2, known fibrillation, valve) whose levels are kept; some 50 rules
+in as many versions."""
 
 RuleKey = tuple[str, str]
 
@@ -92,7 +97,7 @@ def default_timeline(library: Library, protocols: tuple[str, ...]) -> Timeline:
     versions = []
     for cut_ms in sorted(cuts):
         rules = _rules(_in_force(library, protocols, cut_ms))
-        levels = {key: rule.levels for key, rule in rules.items()}
+        levels = {key: _for(rule, Personal()) for key, rule in rules.items()}
         versions.append(Version(cut_ms, None, frozenset(protocols), Personal(), rules, levels))
     return Timeline(library, versions, {})
 
@@ -205,7 +210,8 @@ def _number_faults(v: PlanVersion, where: str) -> list[str]:
 
 
 def _limit_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
-    faults = []
+    faults: list[str] = []
+    facts = personal_of(v).facts
     for protocol, rules in v.limits.items():
         for name, given in rules.items():
             rule = library.rule(protocol, name)
@@ -213,10 +219,17 @@ def _limit_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
                 faults.append(f"{where}limits: there is no rule {protocol}/{name}")
                 continue
             ranges = library.limit_ranges(protocol, name)
+            applying = library.limit_ranges(protocol, name, facts)
             for key, value in given.items():
                 if key not in ranges:
                     allowed = ", ".join(sorted(ranges)) or "none: it has no limit to set"
                     faults.append(f"{where}limits: {protocol}/{name}: {key!r} is not one of {allowed}")
+                    continue
+                if key not in applying:
+                    faults.append(
+                        f"{where}limits: {protocol}/{name}: {key} is of a level that cannot apply to this patient "
+                        f"({', '.join(sorted(facts))}): {', '.join(sorted(applying)) or 'none'} can"
+                    )
                     continue
                 low, high = ranges[key]
                 if not low <= value <= high:
@@ -228,12 +241,36 @@ def _limit_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
     return faults
 
 
-def _stretch(v: PlanVersion, from_ms: int, held: list[Protocol]) -> Version:
-    rules = _rules(held)
-    levels = {
-        key: rule.personal_levels(v.limits.get(key[0], {}).get(key[1], {})) for key, rule in rules.items()
-    }
-    personal = Personal(
+@lru_cache(maxsize=LEVELS_CACHED)
+def _usual(of: _ByIdentity, personal_facts: frozenset[str]) -> tuple[Level, ...]:
+    """A level that cannot apply has no limits: readings within those of the others cost nothing then."""
+    return tuple(level.never() if level.void(personal_facts) else level for level in of.levels)
+
+
+class _ByIdentity(NamedTuple):
+    """A rule's levels, hashed by their identity: they hold sentences, which have no hash."""
+
+    number: int
+    levels: tuple[Level, ...]
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.number == other.number
+
+
+def _for(rule: Rule, personal: Personal, own: dict[str, float] | None = None) -> tuple[Level, ...]:
+    """A rule's levels for a patient. Who has no limits of their own shares them with all who are alike."""
+    if not own:
+        return _usual(_ByIdentity(id(rule.levels), rule.levels), personal.facts)
+    levels = rule.personal_levels(own)
+    return tuple(level.never() if level.void(personal.facts) else level for level in levels)
+
+
+def personal_of(v: PlanVersion) -> Personal:
+    """What statistics may know of the patient under a version of the plan."""
+    return Personal(
         dry_weight_kg=v.dry_weight_kg,
         known_atrial_fibrillation=v.known_atrial_fibrillation,
         pregnancy=v.pregnancy,
@@ -241,7 +278,15 @@ def _stretch(v: PlanVersion, from_ms: int, held: list[Protocol]) -> Version:
         inr_target=v.inr_target,
         mechanical_valve=v.mechanical_valve,
     )
+
+
+def _stretch(v: PlanVersion, from_ms: int, held: list[Protocol]) -> Version:
+    rules = _rules(held)
+    personal = personal_of(v)
     names = frozenset(protocol.name for protocol in held)
+    levels = {
+        key: _for(rule, personal, v.limits.get(key[0], {}).get(key[1], {})) for key, rule in rules.items()
+    }
     return Version(from_ms, v.time_zone, names, personal, rules, levels, v.version)
 
 

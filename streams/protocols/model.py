@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from streams.rolling import Measure, Statistic
+from streams.rolling import PERSONAL_FACTS, Measure, Statistic
 from streams.signal import SEVERITY_RANK, AlertClass, Severity
 
 Comparison = Literal["at_least", "above", "at_most", "below"]
@@ -115,6 +115,18 @@ class Level:
                     clears[index] = None if clear is None else given[name] + (clear - limit)
         return replace(self, limits=tuple(limits), clears=tuple(clears))
 
+    def void(self, personal_facts: frozenset[str]) -> bool:
+        """Whether the level cannot apply to a patient whose care plan has these facts, whatever is measured."""
+        wanted = self.when & PERSONAL_FACTS
+        return not wanted <= personal_facts or not self.unless.isdisjoint(personal_facts)
+
+    def excludes(self, other: Level) -> bool:
+        """Whether no patient can have both levels: one is for pregnancy and the other not."""
+        scales = {frozenset(("scale-1", "scale-2")), frozenset(("known", "new"))}
+        pairs = {frozenset((a, b)) for a in self.when for b in other.when}
+        words = (self.when & other.unless) | (other.when & self.unless)
+        return bool(words & PERSONAL_FACTS) or bool(pairs & scales)
+
     def never(self) -> Level:
         """This level without its limits: for patients to whom it cannot apply. It keeps its place."""
         return replace(self, limits=tuple(None for _ in self.limits))
@@ -171,13 +183,18 @@ class Rule:
         if self.statistic is None or self.cls == "technical" or level.limits[index] is None:
             return ()
         channels = self.statistic.channels
-        sole = sum(other.limits[index] is not None for other in self.levels) == 1
+        sole = all(
+            other is level or other.limits[index] is None or other.excludes(level) for other in self.levels
+        )
         return level.names(channels[index], len(channels) == 1, sole)
 
-    def limit_ranges(self) -> dict[str, tuple[float, float]]:
-        """Every name that a care plan may set under this rule, with the least and the greatest number for it."""
+    def limit_ranges(self, personal_facts: frozenset[str] | None = None) -> dict[str, tuple[float, float]]:
+        """Every name that a care plan may set under this rule, with the least and the greatest number for it; with
+        facts of a patient only those of levels that can apply."""
         found = {}
         for level in self.levels:
+            if personal_facts is not None and level.void(personal_facts):
+                continue
             for index, limit in enumerate(level.limits):
                 for name in self.names(level, index):
                     found[name] = self.plausible[index] or _plausible(limit or 0.0)
@@ -295,11 +312,13 @@ class Library:
         found = [r for r in (d.protocol.rule(name) for d in self.versions(protocol)) if r is not None]
         return next((r for r in found if r.version == version), found[0] if found else None)
 
-    def limit_ranges(self, protocol: str, name: str) -> dict[str, tuple[float, float]]:
+    def limit_ranges(
+        self, protocol: str, name: str, personal_facts: frozenset[str] | None = None
+    ) -> dict[str, tuple[float, float]]:
         """Every name that a care plan may set under a rule, in any version of it, with its range in the latest."""
         found = {}
         for rule in (d.protocol.rule(name) for d in self.versions(protocol)):
-            found.update(rule.limit_ranges() if rule is not None else {})
+            found.update(rule.limit_ranges(personal_facts) if rule is not None else {})
         return found
 
     def with_protocol(self, protocol: Protocol) -> Library:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streams.rolling.base import Measure, Moment, Parameters, Personal, Ref, Statistic, ref
+from streams.rolling.base import PERSONAL_FACTS, Measure, Moment, Parameters, Personal, Ref, Statistic, ref
 from streams.rolling.composite import Composite
 from streams.rolling.inr import Inr, TimeInRange
 from streams.rolling.personal import Cusum, Macd, PersonalZ, PressureSession
@@ -43,4 +43,14 @@ STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
     "clock-fault": ClockFault,
 }
 
-__all__ = ["STATISTICS", "Measure", "Moment", "Parameters", "Personal", "Ref", "Statistic", "ref"]
+__all__ = [
+    "PERSONAL_FACTS",
+    "STATISTICS",
+    "Measure",
+    "Moment",
+    "Parameters",
+    "Personal",
+    "Ref",
+    "Statistic",
+    "ref",
+]

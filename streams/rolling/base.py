@@ -77,6 +77,23 @@ class Personal(msgspec.Struct, frozen=True):
     inr_target: tuple[float, float] | None = None
     mechanical_valve: bool = False
 
+    @property
+    def facts(self) -> frozenset[str]:
+        """The facts that follow from the care plan alone, whatever is measured."""
+        held = {
+            "pregnancy": self.pregnancy,
+            "scale-1": self.spo2_scale == 1,
+            "scale-2": self.spo2_scale == 2,
+            "known": self.known_atrial_fibrillation,
+            "new": not self.known_atrial_fibrillation,
+            "mechanical-valve": self.mechanical_valve,
+        }
+        return frozenset(fact for fact, holds in held.items() if holds)
+
+
+PERSONAL_FACTS = frozenset({"pregnancy", "scale-1", "scale-2", "known", "new", "mechanical-valve"})
+"""Every word of `Personal.facts`."""
+
 
 class Moment:
     """Where in the patient's own time an observation stands. One object is reused for a whole pass."""
