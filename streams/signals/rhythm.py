@@ -64,6 +64,9 @@ SCORE_RANGE = (-1.0, 1.0)  # one wild window must not outweigh its neighbours
 # An episode reaches the first score and lasts while the second is held: fibrillation has calmer stretches.
 ENTER_SCORE, LEAVE_SCORE = 0.2, -0.35
 
+# A strip is too short for the score to rise and fall in it: what it has is its mean.
+STRIP_MS, STRIP_ENTER_SCORE = 90_000.0, 0.0
+
 # Exponential averages in both directions; 0.03 remembers some 33 intervals each way.
 AVERAGE_WEIGHT = 0.03
 
@@ -113,9 +116,11 @@ def fibrillation(rr_ms: Floats) -> Bools:
     score = fibrillation_score(rr_ms)
     inside = score > LEAVE_SCORE
     # A series that is shorter than an episode may lie within one.
-    shortest_ms = min(EPISODE_MIN_MS, 0.9 * float(rr_ms.sum()))
+    total_ms = float(rr_ms.sum())
+    shortest_ms = min(EPISODE_MIN_MS, 0.9 * total_ms)
+    enter = ENTER_SCORE if total_ms >= STRIP_MS else STRIP_ENTER_SCORE
     for first, end in _runs(inside):
-        if float(rr_ms[first:end].sum()) < shortest_ms or float(score[first:end].max()) < ENTER_SCORE:
+        if float(rr_ms[first:end].sum()) < shortest_ms or float(score[first:end].max()) < enter:
             inside[first:end] = False
     _bridge(rr_ms, inside)
     return inside
