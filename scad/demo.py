@@ -40,6 +40,17 @@ READY_SECONDS = 90.0
 """A process that does not answer by then will not: the slowest machine tried took 25 s."""
 
 PASSWORD_WORDS = 3
+SYNTHETIC = "synthetic-1"  # the device of `scad synthetic`
+ON_CALL = {
+    "steps": [
+        {"after": 0, "to": [{"person": "second-nurse", "channel": "mail", "address": "nurse@example.org"}]},
+        {"after": 30, "to": [{"person": "physician", "channel": "mail", "address": "physician@example.org"}]},
+    ],
+    "digest": {"to": [{"person": "nurse", "channel": "mail", "address": "nurse@example.org"}]},
+}
+"""Whom the demo would tell: no mail server is set up, so nothing is sent, and the demo says what would be."""
+TOLD = {"escalation": "nobody has answered an alert", "digest": "the medium alerts of the morning"}
+TOLD_LINES = 3  # of one look; a fast fortnight has some fifty messages
 POLL_SECONDS = 0.5
 STATUS_SECONDS = 5.0
 
@@ -62,6 +73,7 @@ class Demo:
     seed: int
     out: IO[str] = field(default_factory=lambda: sys.stdout)
     _running: list[Service] = field(default_factory=list)
+    _last_told: int = 0
 
     def run(self, seconds: float | None = None) -> None:
         """Run until Ctrl-C, or for `seconds` once the page is there. Raises DemoError, ServiceError."""
@@ -99,6 +111,7 @@ class Demo:
             "SCAD_MQTT_PASSWORD": mosquitto.bridge_password,
             "SCAD_DATABASE": postgres.dsn,
             "SCAD_FEED_PORT": str(self.port),
+            "SCAD_PAGE_URL": f"http://{HOST}:{self.port}/",
             "SCAD_TICK_SECONDS": "1",
             "SCAD_DATA_DIR": str(folder / "data"),
         }
@@ -157,10 +170,14 @@ class Demo:
         document = json.loads(enrolment.read_text())
         devices = [device["device"] for patient in document["patients"] for device in patient["devices"]]
         self._command(["enrol", str(enrolment)], environment)
+        service_times = folder / "service-times.json"
+        teams = {team["care_team"]: ON_CALL for team in document["care_teams"]}
+        service_times.write_text(json.dumps({"care_teams": teams}))
+        self._command(["service-times", "set", str(service_times)], environment)
         self._say(
             f"enrolled {self.patients} made-up patients with {len(devices)} devices and their care plans"
         )
-        return {device: secrets.token_urlsafe(12) for device in devices}
+        return {device: secrets.token_urlsafe(12) for device in [*devices, SYNTHETIC]}
 
     def _login(self) -> tuple[str, str]:
         from alerts.feed.accounts import create_account
@@ -193,11 +210,16 @@ class Demo:
     def _processes(self, folder: Path, environment: dict[str, str], accounts: dict[str, str]) -> None:
         account_file = folder / "accounts.json"
         account_file.write_text(json.dumps(accounts))
-        ports = {name: free_port() for name in ("bridge", "worker")}
+        ports: dict[str, int] = {}
+        for name in ("bridge", "worker", "escalation"):
+            ports[name] = free_port(list(ports.values()))
         programs = {
             "bridge": self._program(folder, "bridge", ["bridge"], environment, ports["bridge"]),
             "worker": self._program(folder, "worker", ["worker"], environment, ports["worker"]),
             "feed": self._program(folder, "feed", ["feed", "--demonstration"], environment, None),
+            "escalation": self._program(
+                folder, "escalation", ["escalation"], environment, ports["escalation"]
+            ),
         }
         for program in programs.values():  # all at once, then wait for each
             self._running.append(program)
@@ -205,16 +227,13 @@ class Demo:
         for name, program in programs.items():
             self._wait(program, ports.get(name, self.port))
             self._say(f"started the {name}")
-        fleet = self._program(
-            folder,
-            "fleet",
-            [*self._fleet(), "--accounts", str(account_file)],
-            environment,
-            None,
-        )  # fmt: skip
-        self._running.append(fleet)
-        fleet.start()
-        self._say(f"started the fleet: {len(accounts)} devices")
+        for name, words in (("fleet", self._fleet()), ("synthetic", ["synthetic"])):
+            program = self._program(
+                folder, name, [*words, "--accounts", str(account_file)], environment, None
+            )
+            self._running.append(program)
+            program.start()
+        self._say(f"started the fleet: {len(accounts) - 1} devices, and a synthetic one that tests the path")
 
     def _program(
         self, folder: Path, name: str, arguments: list[str], environment: dict[str, str], port: int | None
@@ -249,6 +268,8 @@ class Demo:
                 if status != shown:
                     self._say(status)
                     shown = status
+                for line in self._told():
+                    self._say(line)
                 next_status += STATUS_SECONDS if wall_ms() < self.clock.caught_up_ms else 60.0
             time.sleep(POLL_SECONDS)
 
@@ -259,6 +280,21 @@ class Demo:
             raised = _count(conn, "SELECT count(*) FROM scad.alert")
         now = datetime.fromtimestamp(self.clock.now_ms() / 1000, UTC).astimezone()
         return f"{now:%a %d %b %H:%M}  {readings:,} readings stored, {raised} alerts raised, {standing} in the queue"
+
+    def _told(self) -> list[str]:
+        """A line for each message that would have gone out since the last look; the last ones of many."""
+        with psycopg.connect(self.dsn) as conn:
+            rows = conn.execute(
+                "SELECT id, settled_at, kind, person, channel FROM scad.notification"
+                " WHERE state = 'off' AND id > %s ORDER BY id DESC",
+                (self._last_told,),
+            ).fetchall()
+        self._last_told = rows[0][0] if rows else self._last_told
+        lines = [
+            f"  {at.astimezone():%a %d %b %H:%M}  would tell {person} by {channel}: {TOLD[kind]}"
+            for _, at, kind, person, channel in reversed(rows[:TOLD_LINES])
+        ]
+        return lines if len(rows) <= TOLD_LINES else [f"  … {len(rows) - TOLD_LINES} messages before", *lines]
 
     def _say(self, text: str) -> None:
         print(text, file=self.out, flush=True)
