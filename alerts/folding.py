@@ -180,9 +180,10 @@ def _carry_seen(olds: list[AlertRow], new: AlertRow) -> None:
     for old in olds:
         if old.shown_at is not None:
             new.shown_at = min(old.shown_at, new.shown_at or old.shown_at)
-            if old.cls == "clinical" and old.peak_severity == "high":
-                heard = old.rang_at or old.shown_at
-                new.rang_at = min(heard, new.rang_at or heard)
+        high = old.cls == "clinical" and old.peak_severity == "high"
+        heard = old.rang_at or (old.shown_at if high else None)
+        if heard is not None:
+            new.rang_at = min(heard, new.rang_at or heard)
 
 
 def _carry(olds: list[AlertRow], source: AlertRow, new: AlertRow) -> list[Consequence]:

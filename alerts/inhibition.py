@@ -78,8 +78,15 @@ def stands(row: AlertRow) -> bool:
     return row.state in QUEUED or row.state == "snoozed"
 
 
-def settle(rows: Iterable[AlertRow], around: Surroundings, now_ms: int) -> list[Consequence]:
-    """Bring the hiding columns of one patient's rows up to date; returns the events to be recorded.
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """Events to be recorded, and the alerts that ring now without an event among these that says so."""
+
+    consequences: list[Consequence]
+    ringing: set[str]
+
+
+def settle(rows: Iterable[AlertRow], around: Surroundings, now_ms: int) -> Settled:
+    """Bring the hiding columns of one patient's rows up to date.
 
     `rows` must hold all of the patient's alerts that stand, and those that ended within REFRACTORY_LONGEST_MS
     before `now_ms`; changes the rows.
@@ -89,11 +96,16 @@ def settle(rows: Iterable[AlertRow], around: Surroundings, now_ms: int) -> list[
     held = {row.alert: _held_back(row, mine, around.absences, now_ms) for row in live}
     leads = _leads([row for row in live if held[row.alert] is None])
     consequences: list[Consequence] = []
+    ringing = set()
     for row in mine:
         reason, until = held.get(row.alert) or (None, None)
-        consequences += _place(row, leads.get(row.alert), reason, until, now_ms)
+        had_rung = row.rang_at is not None
+        events = _place(row, leads.get(row.alert), reason, until, now_ms)
+        if row.rang_at is not None and not had_rung and not any(event.body.get("ring") for event in events):
+            ringing.add(row.alert)
+        consequences += events
         _digest(row)
-    return consequences
+    return Settled(consequences=consequences, ringing=ringing)
 
 
 def _held_back(

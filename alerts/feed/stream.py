@@ -46,20 +46,15 @@ RETRY_MS = 1000  # what the browser waits before it comes back
 _EVENTS = """
     select e.id, e.patient, p.care_team, e.alert, e.event, a.rule, a.class, a.severity, a.state, a.condition,
            a.late,
-           coalesce(e.event in ('raised', 'updated') and e.body ->> 'severity' = 'high'
-             and a.class = 'clinical' and a.state = 'open' and a.condition = 'raised' and not a.late
-             and not exists (select from scad.my_alert_event b
-                              where b.alert = e.alert and b.id < e.id and b.kind = 'signal'
-                                and b.body ->> 'severity' = 'high')
-             and not exists (select from scad.alert s
-                              where s.alert = any(a.supersedes) and s.peak_severity = 'high'), false) as ring
+           coalesce((e.n = a.rang_n or e.body ->> 'ring' = 'true')
+             and a.state in ('open', 'escalated') and a.condition = 'raised', false) as ring
       from scad.my_alert_event e join scad.patient p using (patient) left join scad.alert a on a.alert = e.alert
      where e.id > %(after)s and (%(until)s::bigint is null or e.id <= %(until)s)
        and (%(all)s or p.care_team = any(%(teams)s))
      order by e.id limit %(limit)s
 """
-"""`ring`: the first signal of an alert that says high, in time, while the alert is still open and its
-condition holds, unless it replaces alerts of which one was high already."""
+"""`ring`: the one step with which an alert asks for attention (alerts.inhibition decides, once in an alert's
+life), while nobody has taken note of it and its condition holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,14 +119,18 @@ class Work:
                 self.rows[name] = row
                 self._before[name] = msgspec.structs.replace(row)
 
-    def finish(self) -> list[AlertRow]:
-        """Settle what hides what, patient by patient; the rows that differ from before, versions risen."""
+    def finish(self, signalled: Mapping[str, int] | None = None) -> list[AlertRow]:
+        """Settle what hides what, patient by patient; the rows that differ from before, versions risen.
+
+        `signalled`: the number of each alert's last signal that is stored with this.
+        """
         mine: dict[str, list[AlertRow]] = defaultdict(list)
         for row in self.rows.values():
             mine[row.patient].append(row)
         for patient in sorted(mine):
-            around = self._around.get(patient, Surroundings())
-            self.consequences += settle(mine[patient], around, self._now_ms)
+            settled = settle(mine[patient], self._around.get(patient, Surroundings()), self._now_ms)
+            self.consequences += settled.consequences
+            self._ring(settled.ringing, signalled or {})
         differing = []
         for name, row in self.rows.items():
             before = self._before.get(name)
@@ -135,6 +139,17 @@ class Work:
             if before != row:
                 differing.append(row)
         return differing
+
+    def _ring(self, ringing: Iterable[str], signalled: Mapping[str, int]) -> None:
+        """Say with which event an alert rings: with its signal, or with one that says it is back in the queue."""
+        for name in sorted(ringing):
+            row, before = self.rows[name], self._before.get(name)
+            if name in signalled:
+                row.rang_n = signalled[name]
+            else:
+                was = "hidden" if before is None else before.state
+                body: dict[str, object] = {"was": was, "ring": True}
+                self.consequences.append(Consequence(row.patient, name, "released", body))
 
 
 SUPPRESSIONS = Counter(

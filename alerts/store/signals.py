@@ -101,8 +101,8 @@ def write_signals(conn: Connection, signals: Sequence[AlertSignal], stored_at_ms
                     work.consequences += apply_signal(work.rows, signal, stored_at_ms)
             for patient in sorted(disordered):
                 _refold(conn, work, patient, [s for s in fresh if s.patient == patient], stored_at_ms)
-            rows = work.finish()
-            _rang_with(rows, fresh, stored_at_ms)
+            last_of = {signal.alert: signal.n for signal in sorted(fresh, key=lambda signal: signal.n)}
+            rows = work.finish(last_of)
             count_suppressions(work.consequences)
             names = {row.alert for row in rows}
             live = live_alerts(conn, names)
@@ -198,14 +198,6 @@ def _load(conn: Connection, alerts: list[str], patients: list[str], now_ms: int)
 def _save(conn: Connection, rows: Iterable[AlertRow]) -> None:
     with conn.cursor() as cursor:
         cursor.executemany(UPSERT, [to_record(row) for row in rows])
-
-
-def _rang_with(rows: Iterable[AlertRow], fresh: Sequence[AlertSignal], now_ms: int) -> None:
-    """Note with which signal an alert rings; one that was let out rings with the event that says so."""
-    last = {signal.alert: signal.n for signal in sorted(fresh, key=lambda signal: signal.n)}
-    for row in rows:
-        if row.rang_at == now_ms and row.rang_n is None:
-            row.rang_n = last.get(row.alert)
 
 
 def _refold(conn: Connection, work: Work, patient: str, fresh: list[AlertSignal], stored_at_ms: int) -> None:

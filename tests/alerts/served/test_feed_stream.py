@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+from acting_people import act
 from feed_server import Events, Hands, RunningFeed, csrf_of, running, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -45,6 +46,7 @@ def signal_in(conn: Connection, patient: str, alert: str | None = None, **more: 
     ).fetchone()
     assert row is not None
     alert = alert or str(uuid4())
+    more.setdefault("rule", f"rule-{alert}")  # a problem of its own: nothing hides it
     write_signals(conn, [one_signal(patient, int(str(row[0])) + 1, alert, **more)], NOW_MS)
     return alert
 
@@ -351,7 +353,7 @@ def test_an_alert_that_was_over_or_acknowledged_before_anybody_heard_does_not_ri
 
     def taken() -> None:
         alert = signal_in(store, "p-caen")
-        store.execute("select scad.acknowledge(%s, 'infirmiere', now())", (alert,))
+        act(store, alert, "acknowledge", "infirmiere", NOW_MS)
 
     assert rings(store_address, store, over) == [False, False]
     assert rings(store_address, store, taken) == [False, False]
