@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -58,6 +59,7 @@ def page(
         status,
         person=person,
         may=lambda name: allowed(viewer.role, name),
+        iso_date=date.fromisoformat,
         **values,
     )
 
