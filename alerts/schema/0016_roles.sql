@@ -139,12 +139,17 @@ begin
     call scad.guard(which, privileges, mine, format('%s and (select scad.may_act())', mine));
 end $$;
 
--- Any other table: `seen` and `changed` are the conditions of reading and writing for scad_feed.
+-- Any other table: `seen` and `changed` are the conditions of reading and writing for scad_feed. Nothing is seen
+-- without a viewer, and nothing is changed that is not seen.
 create procedure scad.guard(which regclass, privileges text, seen text, changed text) language plpgsql as $$
 begin
+    seen := format('(select scad.my_role()) is not null and (%s)', seen);
     execute format('alter table %s enable row level security', which);
     execute format('create policy seen on %s for select to scad_feed using (%s)', which, seen);
-    execute format('create policy changed on %s to scad_feed using (%s) with check (%s)', which, changed, changed);
+    execute format('create policy added on %s for insert to scad_feed with check (%s)', which, changed);
+    execute format('create policy changed on %s for update to scad_feed using ((%s) and (%s)) with check (%s)',
+                   which, seen, changed, changed);
+    execute format('create policy removed on %s for delete to scad_feed using ((%s) and (%s))', which, seen, changed);
     execute format('create policy service on %s to scad_service using (true) with check (true)', which);
     execute format('grant %s on %s to scad_feed', privileges, which);
 end $$;
