@@ -80,14 +80,24 @@ certificate() { # a server certificate signed by a CA of our own; put an officia
 
 make_all() {
   for name in postgres_password database_password grafana_database_password grafana_admin_password \
-    grafana_secret_key prometheus_password mqtt_bridge_password; do
+    grafana_secret_key prometheus_password mqtt_bridge_password webhook_secret; do
     draw | keep "$name"
   done
   echo "postgresql://scad:$(cat "$secrets/database_password")@timescaledb:5432/scad" | keep database_url
   echo "bridge $(cat "$secrets/mqtt_bridge_password")" | hash_lines | keep mosquitto_passwords
   echo '{}' | keep fleet_accounts
+  keep smtp_password < /dev/null # of your mail server's account: write it into the file; empty: no login
+  [ -e "$secrets/synthetic_accounts" ] || printf '{"synthetic-1": "%s"}\n' "$(draw)" | keep synthetic_accounts
+  known synthetic-1 || add_synthetic
   [ -e "$secrets/mosquitto_certificate" ] || certificate "$@"
   echo "secrets are in $secrets; devices need ca.crt from there" >&2
+}
+
+add_synthetic() { # the device of `scad synthetic`, with the password that it is given
+  password=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["synthetic-1"])' \
+    "$secrets/synthetic_accounts")
+  { cat "$secrets/mosquitto_passwords"; echo "synthetic-1 $password" | hash_lines; } > "$secrets/.new"
+  passwords_from "$secrets/.new"
 }
 
 add_fleet() { # an account for each device that has none; fleet_accounts tells `scad fleet` their passwords

@@ -55,7 +55,7 @@ def test_docker_compose_accepts_the_file_and_resolves_every_service(docker_compo
 def test_the_deployment_has_the_services_that_the_documentation_names():
     assert set(SERVICES) == {
         *("kafka", "mosquitto", "timescaledb", "init", "grants", "bridge", "worker", "feed"),
-        *("prometheus", "grafana", "fleet", "scad"),
+        *("escalation", "synthetic", "prometheus", "grafana", "fleet", "scad"),
     }
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
     assert profiles == {"fleet": ["fleet"], "scad": ["tools"]}
@@ -101,7 +101,7 @@ def test_only_devices_and_the_page_reach_in_and_the_page_from_this_machine_alone
     }
     assert COMPOSE["networks"]["core"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if "edge" in service["networks"]}
-    assert outside == {"mosquitto", "feed", "grafana"}
+    assert outside == {"mosquitto", "feed", "grafana", "escalation"}
 
 
 @each_service
@@ -186,9 +186,16 @@ def test_each_worker_has_a_name_of_its_own_and_the_bridge_keeps_its_session():
 def test_partitions_and_replication_are_the_same_everywhere():
     given = {
         (environment_of(name).get("SCAD_PARTITIONS"), environment_of(name).get("SCAD_REPLICATION"))
-        for name in ("bridge", "worker")
+        for name in ("bridge", "worker", "synthetic")
     }
     assert given == {(str(Settings().partitions), str(Settings().replication))}
+
+
+def test_escalation_sends_nothing_until_it_is_told_where_and_by_which_account():
+    environment = environment_of("escalation")
+    assert environment["SCAD_SMTP_HOST"] == "${SMTP_HOST:-}"
+    assert environment["SCAD_SMTP_SECURITY"] == "${SMTP_SECURITY:-starttls}"
+    assert {"SCAD_SMTP_PASSWORD_FILE", "SCAD_WEBHOOK_SECRET_FILE"} <= set(environment)
 
 
 def test_mosquitto_runs_with_the_access_list_and_the_bounds_of_the_tests():
@@ -208,9 +215,9 @@ def test_the_cluster_id_is_one_that_kafka_accepts():
 def test_prometheus_scrapes_what_shows_metrics():
     config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    assert set(jobs) == {"prometheus", "bridge", "worker", "feed"}
+    assert set(jobs) == {"prometheus", "bridge", "worker", "escalation", "feed"}
     for name, port in (
-        *((name, environment_of(name)["SCAD_METRICS_PORT"]) for name in ("bridge", "worker")),
+        *((name, environment_of(name)["SCAD_METRICS_PORT"]) for name in ("bridge", "worker", "escalation")),
         ("feed", environment_of("feed")["SCAD_FEED_PORT"]),
     ):
         (lookup,) = jobs[name]["dns_sd_configs"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import ssl
 import stat
@@ -65,9 +66,27 @@ def test_every_secret_of_the_compose_file_is_made_and_the_folder_is_closed(secre
 
 
 def test_no_two_secrets_are_alike_and_each_has_192_bits(secrets):
-    drawn = [(secrets / name).read_text().strip() for name in COMPOSE["secrets"] if name.endswith("password")]
-    assert len(drawn) == len(set(drawn)) == 6
+    ours = [
+        name
+        for name in COMPOSE["secrets"]
+        if re.search("(password|secret)$", name) and name != "smtp_password"
+    ]
+    drawn = [(secrets / name).read_text().strip() for name in ours]
+    drawn += json.loads((secrets / "synthetic_accounts").read_text()).values()
+    assert len(drawn) == len(set(drawn)) == 8
     assert all(len(bytes.fromhex(text)) == 24 for text in drawn)
+
+
+def test_the_mail_servers_password_is_left_to_the_operator(secrets):
+    assert (secrets / "smtp_password").read_text() == ""
+
+
+def test_an_installation_from_before_the_synthetic_reading_gets_its_account(secrets):
+    (secrets / "synthetic_accounts").unlink()
+    make_secrets(secrets, "remove", "synthetic-1")
+    assert make_secrets(secrets).returncode == 0
+    assert accounts(secrets) == ["bridge", "synthetic-1"]
+    assert json.loads((secrets / "synthetic_accounts").read_text())["synthetic-1"]
 
 
 def test_running_again_replaces_nothing(secrets):
@@ -118,14 +137,14 @@ def test_an_account_is_not_given_a_second_password_unasked(secrets):
     assert "remove it first" in again.stderr
     assert make_secrets(secrets, "device", "scx1").returncode == 0  # a dot stands for itself
     assert make_secrets(secrets, "remove", "sc.1").returncode == 0
-    assert accounts(secrets) == ["bridge", "scx1"]
+    assert accounts(secrets) == ["bridge", "synthetic-1", "scx1"]
 
 
 def test_a_fleet_gets_an_account_for_each_device_once(secrets):
     enrolment = {"patients": [{"devices": [{"device": "bp-1"}, {"device": "sc-1"}]}, {"care_team": "caen"}]}
     for _ in range(2):
         assert make_secrets(secrets, "fleet", text=json.dumps(enrolment)).returncode == 0
-    assert accounts(secrets) == ["bridge", "bp-1", "sc-1"]
+    assert accounts(secrets) == ["bridge", "synthetic-1", "bp-1", "sc-1"]
     known = json.loads((secrets / "fleet_accounts").read_text())
     assert set(known) == {"bp-1", "sc-1"}
 
