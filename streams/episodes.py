@@ -8,12 +8,14 @@ gives the next.
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 
 import msgspec
 
 from streams.history import Observation
 from streams.protocols.model import Level, Rule
 from streams.rolling import Measure, Ref
+from streams.rolling.pieces import push
 from streams.signal import Severity
 
 MAX_REFS = 8
@@ -84,7 +86,12 @@ class Episode(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def alert_id(patient: str, episode: Episode) -> str:
     """The alert's UUID: a pure function of patient, protocol, rule and the episode's first reading."""
-    return str(uuid.uuid5(NAMESPACE, f"{patient}|{episode.protocol}|{episode.rule}|{episode.name}"))
+    return _alert_id(f"{patient}|{episode.protocol}|{episode.rule}|{episode.name}")
+
+
+@lru_cache(maxsize=4096)  # an open episode is named again with every reading that meets its rule
+def _alert_id(name: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, name))
 
 
 def name_of(o: Observation) -> str:
@@ -151,13 +158,12 @@ def _run(level: Level, run: Run, met: bool, o: Observation, measure: Measure) ->
     broken = level.max_gap_ms is not None and run.hits and o.at_ms - run.last_ms > level.max_gap_ms
     if broken or (level.within_ms is not None and run.hits and o.at_ms - run.first_ms > level.within_ms):
         run = NO_RUN
-    window = (1 << level.of) - 1
     if not met:
-        hits = (run.hits << 1) & window if level.of > level.count else 0
+        hits = push(run.hits, False, level.of) if level.of > level.count else 0
         return Run(hits, run.first_ms, run.last_ms, run.refs) if hits else NO_RUN
     first_ms = run.first_ms if run.hits else o.at_ms
     # A run held by time counts its measures beyond `of` as well, but never forgets that it goes on.
-    hits = ((run.hits << 1) & window) | 1
+    hits = push(run.hits, True, level.of)
     kept = run.refs if len(run.refs) < MAX_REFS else (run.refs[0], *run.refs[2:])
     return Run(hits, first_ms, o.at_ms, (*kept, measure.refs[-1]))
 

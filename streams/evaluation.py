@@ -65,24 +65,34 @@ class Evaluator:
     ) -> None:
         """Advance the statistics of the observation's kind and hold their rules' levels against them."""
         stats, states, moment, busy = lane.stats, lane.states, self._moment, lane.busy
-        for place, mask, add, common, held, positions in steps:
+        plain = not o.flags and not o.artefact and not moment.conflicts
+        for place, mask, add, low, high, common, held, positions, sound in steps:
             busy_now = busy & mask
-            moment.own_open = busy_now != 0 and any(states[p].open is not None for p in positions)
+            if busy_now:
+                moment.own_open = any(states[p].open is not None for p in positions)
+            elif plain and stats[place] is sound:
+                continue
+            else:
+                moment.own_open = False
             stats[place], measure = add(stats[place], o, moment)
             if measure is None:
                 continue
             values = measure.values
             if not busy_now:
-                for (low, high), value in zip(common, values):  # noqa: B905 - strict costs a tenth of a reading
-                    if not low < value < high:
-                        break
+                if not common:
+                    if low < values[0] < high:
+                        continue
                 else:
-                    continue
+                    for (least, most), value in zip(common, values):  # noqa: B905 - strict costs time here
+                        if not least < value < most:
+                            break
+                    else:
+                        continue
             for position, rule, levels, bands in held:
                 before = states[position]
                 if before is IDLE:
-                    for value, (low, high) in zip(values, bands, strict=True):
-                        if not low < value < high:
+                    for value, (least, most) in zip(values, bands, strict=True):
+                        if not least < value < most:
                             break
                     else:
                         continue

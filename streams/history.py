@@ -207,12 +207,14 @@ class History:
     `insert` says what changed; nothing here is evaluated. Lookups are by bisection over `keys`.
     """
 
-    __slots__ = ("_identities", "_packed", "conflicts", "keys", "newest_seq", "observations")
+    __slots__ = ("_identities", "_packed", "conflicts", "keys", "newest_seq", "observations", "skip")
 
     def __init__(
         self,
         observations: list[Observation] | None = None,
         conflicts: Iterable[tuple[str, int, int]] = (),
+        packed: Iterable[bytes] = (),
+        skip: int = 0,
     ) -> None:
         self.observations: list[Observation] = observations or []
         self.keys: list[Key] = [o.key for o in self.observations]
@@ -220,7 +222,10 @@ class History:
         self.conflicts = frozenset(conflicts)
         """Identities that came with more than one content, here or in another lane of the patient."""
         self._identities: set[tuple[str, int, int]] | None = None  # made when a reading is out of order
-        self._packed: list[bytes] = []  # the leading full blocks, as they stand on disk
+        self._packed: list[bytes] = list(packed)  # the leading full blocks, as they stand on disk
+        self.skip = skip
+        """How many observations of the first packed block are forgotten: it is kept whole until all of it is, so
+        that the blocks behind it stay as they are."""
         for observation in self.observations:
             self._note_seq(observation)
 
@@ -259,7 +264,9 @@ class History:
                 return None
             self.keys.insert(index, key)
             self.observations.insert(index, observation)
-            del self._packed[index // BLOCK :]
+            del self._packed[(index + self.skip) // BLOCK :]
+            if not self._packed:
+                self.skip = 0
         else:
             self.keys.append(key)
             self.observations.append(observation)
@@ -305,10 +312,16 @@ class History:
         return False
 
     def blocks(self, pack: Callable[[list[Observation]], bytes]) -> tuple[list[bytes], list[Observation]]:
-        """The history for disk: full blocks packed, each once, and the observations after them."""
-        for start in range(len(self._packed) * BLOCK, len(self.observations) - BLOCK + 1, BLOCK):
+        """The history for disk: full blocks packed, each once, and the observations after them. The first `skip` of
+        the first block are forgotten."""
+        for start in range(self._tail, len(self.observations) - BLOCK + 1, BLOCK):
             self._packed.append(pack(self.observations[start : start + BLOCK]))
-        return list(self._packed), self.observations[len(self._packed) * BLOCK :]
+        return list(self._packed), self.observations[self._tail :]
+
+    @property
+    def _tail(self) -> int:
+        """Index of the first observation behind the packed blocks."""
+        return len(self._packed) * BLOCK - self.skip
 
     def forget_before(self, index: int) -> None:
         """Drop the first `index` observations: nothing that may still arrive comes before them."""
@@ -317,7 +330,7 @@ class History:
         del self.keys[:index]
         del self.observations[:index]
         self._identities = None
-        if index % BLOCK:
-            self._packed.clear()
-        else:
-            del self._packed[: index // BLOCK]
+        whole, self.skip = divmod(index + self.skip, BLOCK)
+        del self._packed[:whole]
+        if not self._packed:
+            self.skip = 0

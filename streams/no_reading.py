@@ -51,7 +51,7 @@ def note(state: PatientState, o: Observation) -> None:
     if newest:
         # A silence that ended before the last reading of the kind is not this one's to change.
         spans = state.timeline.spans
-        touched = any(
+        touched = bool(state.silences) and any(
             o.kind in spans.get(key, ()) and (found[-1].end is None or found[-1].end.at_ms > last_ms)
             for key, found in state.silences.items()
         )

@@ -14,6 +14,7 @@ import msgspec
 from streams.episodes import IDLE, RuleState
 from streams.protocols.model import FLOAT_NOISE, UPWARD, Level, Rule
 from streams.rolling import Statistic
+from streams.rolling.technical import ClockFault, DeviceFault
 from streams.timeline import RuleKey, Timeline
 
 LAYOUTS_MAX = 512
@@ -40,17 +41,33 @@ class Held(NamedTuple):
 class Step(NamedTuple):
     """One statistic to advance for a kind under one version, and the rules that hold levels against its measures.
 
-    `bands` are those of all its rules together: while they are idle and each value is within, as nearly always,
-    nothing more is looked at. `mask` has the statistic's bit; `positions` are the rules that use it in any version.
+    `low` and `high` are the band of all its rules together when it has one channel, `bands` those of the channels
+    when it has several: while the rules are idle and each value is within, as nearly always, nothing more is
+    looked at. `mask` has the statistic's bit; `positions` are the rules that use it in any version. A statistic of
+    the devices whose state is `sound` says that all is well to every reading without a blemish: it is not asked.
     """
 
     place: int
     mask: int
     add: Callable[[Any, Any, Any], tuple[Any, Any]]
+    low: float
+    high: float
     bands: tuple[Band, ...]
     held: tuple[Held, ...]
     positions: tuple[int, ...]
+    sound: object
 
+    def within(self, values: tuple[float, ...]) -> bool:
+        """Whether no level can be met by these values."""
+        if not self.bands:
+            return self.low < values[0] < self.high
+        return all(low < value < high for (low, high), value in zip(self.bands, values, strict=True))
+
+
+LOUD = object()
+"""In the place of `sound`: no state of a statistic."""
+
+ALL_WELL = 0.0  # what statistics of the devices say of a reading without a blemish
 
 Steps = dict[str, tuple[Step, ...]]
 
@@ -101,7 +118,14 @@ class Layout:
                 (max(low for low, _ in of_channel), min(high for _, high in of_channel))
                 for of_channel in zip(*(h.bands for h in holding), strict=True)
             )
-            step = Step(place, 1 << place, statistic.add, bands, holding, self.users[place])
+            low, high = bands[0] if len(bands) == 1 else NO_BOUND
+            sound: object = LOUD
+            if isinstance(statistic, DeviceFault | ClockFault) and low < ALL_WELL < high:
+                sound = statistic.initialize()
+            step = Step(
+                place, 1 << place, statistic.add, low, high, bands if len(bands) > 1 else (), holding,
+                self.users[place], sound,
+            )  # fmt: skip
             for kind in statistic.kinds:
                 found.setdefault(kind, []).append(step)
         return {kind: tuple(steps) for kind, steps in found.items()}
@@ -126,10 +150,14 @@ class Layout:
     def read_stats(self, keys: list[str], raw: list[Any]) -> tuple[Any, ...]:
         """States of statistics, by name and parameters: with other parameters one begins anew."""
         found = dict(zip(keys, raw, strict=True))
-        return tuple(
-            msgspec.convert(found[key], statistic.State) if key in found else statistic.initialize()
-            for key, statistic in self.statistics.items()
-        )
+        states = []
+        for key, statistic in self.statistics.items():
+            state = statistic.initialize()
+            if key in found:
+                read = msgspec.convert(found[key], statistic.State)
+                state = state if read == state else read  # the very object: see Step.sound
+            states.append(state)
+        return tuple(states)
 
 
 class Program:

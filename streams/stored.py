@@ -44,6 +44,8 @@ class StoredLane(msgspec.Struct, array_like=True):
     conflicts: list[tuple[str, int, int]]
     blocks: list[int]
     """Lengths in bytes of the packed blocks before the tail, which stand behind the record."""
+    skip: int = 0
+    """How many observations of the first block are forgotten."""
 
 
 class Stored(msgspec.Struct, array_like=True):
@@ -108,6 +110,7 @@ def write(state: PatientState) -> bytes:
             closed=lane.closed,
             conflicts=sorted(lane.history.conflicts),
             blocks=[len(block) for block in blocks],
+            skip=lane.history.skip,
         )
     layouts = {name: lane.program.layout for name, lane in state.lanes.items()}
     stored = Stored(
@@ -158,8 +161,10 @@ def read(
     note_senders(state)
 
 
-def _observations(name: str, kept: StoredLane, packed: dict[str, list[bytes]]) -> list[Observation]:
-    return [o for block in packed.get(name, ()) for o in unpack_block(block)] + kept.tail
+def _history(name: str, kept: StoredLane, packed: dict[str, list[bytes]]) -> History:
+    blocks = packed.get(name, [])
+    observations = [o for block in blocks for o in unpack_block(block)][kept.skip :] + kept.tail
+    return History(observations, kept.conflicts, blocks, kept.skip)
 
 
 def _lane(
@@ -172,7 +177,7 @@ def _lane(
         layout.read_rules(keys, kept.base_states),
         kept.base_version,
     )
-    lane = Lane(program, base, History(_observations(name, kept, packed), kept.conflicts))
+    lane = Lane(program, base, _history(name, kept, packed))
     lane.stats = list(layout.read_stats(stat_keys, kept.stats))
     lane.states = list(layout.read_rules(keys, kept.states))
     lane.version, lane.closed = kept.version, kept.closed
@@ -203,7 +208,7 @@ def _lay(
             }
             for of in (kept.base_states, kept.states)
         )
-        history = History(_observations(name, kept, packed), kept.conflicts)
+        history = _history(name, kept, packed)
         loose.append(Loose(kept.base_key, base_stats, base_states, states, history, kept.closed))
     state.lanes, gone = lay(loose, state.timeline, program_of)
     for lane in state.lanes.values():

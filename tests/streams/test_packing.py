@@ -94,3 +94,57 @@ def test_six_weeks_of_continuous_glucose_take_less_than_48_kilobytes() -> None:
     data = engine.dump(state)
     assert len(data) < 48_000
     assert engine.dump(engine.load("p-1", data)) == data
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["come", "come", "late", "forget", "write", "restart"]), st.integers(1, 400)
+        ),
+        max_size=25,
+    )
+)
+def test_what_is_written_is_the_history_whatever_was_forgotten_and_came_late(
+    steps: list[tuple[str, int]],
+) -> None:
+    coming = iter(glucose_day(START_MS, days=40))
+    history, expected = History(), list[Observation]()
+    for what, number in steps:
+        if what == "come":
+            for o, _ in zip(coming, range(number), strict=False):
+                history.insert(o)
+                expected.append(o)
+        elif what == "late" and expected:
+            place = number % len(expected)
+            before = expected[place]
+            at_ms = before.at_ms + 1_000
+            digest = content_digest("glucose", at_ms, 60, (99.0, 1.0), (), False)
+            late = Observation(at_ms, 60, "cg-2", 0, number, digest, "glucose", (99.0, 1.0))
+            if history.insert(late) is not None:
+                expected.insert(place + 1, late)
+        elif what == "forget":
+            gone = min(number, len(expected))
+            history.forget_before(gone)
+            del expected[:gone]
+        else:
+            blocks, tail = history.blocks(pack_block)
+            written = [o for block in blocks for o in unpack_block(block)][history.skip :] + tail
+            assert written == expected
+            if what == "restart":
+                history = History(written, history.conflicts, blocks, history.skip)
+    assert history.observations == expected
+
+
+def test_forgetting_packs_no_block_again() -> None:
+    history = History()
+    for o in glucose_day(START_MS, days=10):
+        history.insert(o)
+    before, _ = history.blocks(pack_block)
+    history.forget_before(BLOCK + 48)
+    after, _ = history.blocks(_refused)
+    assert after == before[1:]
+
+
+def _refused(block: list[Observation]) -> bytes:
+    raise AssertionError(f"{len(block)} observations are packed again")

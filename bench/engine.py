@@ -1,0 +1,145 @@
+"""What the engine costs: CPU time of a reading with all six protocols, of each part of it, and bytes of a patient.
+
+    python -m bench.engine [--patients 40] [--days 60] [--repeat 5] [--json bench/engine.json] [--check]
+
+`--check` ends with status 1 when a goal is missed. docs/engine.md explains the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench.machine import cost_us, machine
+from bench.memory import sizes
+from bench.parts import parts
+from bench.vectors import crossover
+from bench.ward import Bed, batches, kinds, mixes, ward
+from streams.engine import Engine
+from streams.protocols import load_published
+from streams.protocols.model import Library
+
+BATCHES = (1, 8, 64)
+"""Readings of a patient in one call: as they come live, a device that was away for a while, a backlog. The
+worker fetches at most 2,000 records and calls once for each patient in them."""
+
+SAYS = "CPU time of a reading with all six protocols, of each part of it, and bytes of a patient"
+
+GOAL_US = 15.0
+GOAL_BYTES = {"daily measurements": 12 * 1024, "glucose every 5 min": 48 * 1024}
+
+
+def evaluate(library: Library, beds: list[Bed], size: int) -> None:
+    """All readings in order, `size` of a patient in a call, as the worker does it."""
+    engine = Engine(library, silence_by_ticks=True)
+    for bed in beds:
+        state = engine.new_state(bed.plan.patient)
+        engine.apply(state, plans=[bed.plan])
+        for readings in batches(bed, size):
+            engine.apply(state, readings)
+
+
+def measure(seed: int, patients: int, days: int, repeat: int) -> dict[str, Any]:
+    """All figures: see docs/engine.md."""
+    library = load_published()
+    beds = ward(library, seed, patients, days)
+    gc.freeze()  # the readings to come are no part of what is measured
+    found: dict[str, Any] = {}
+    for name, of in mixes(beds).items():
+        count = sum(len(bed.readings) for bed in of)
+        found[name] = {
+            "patients": len(of),
+            "readings": kinds(of),
+            "us_per_reading": {
+                str(size): cost_us(partial(evaluate, library, of, size), count, repeat) for size in BATCHES
+            },
+            "parts_us": parts(library, of, repeat),
+            "state": sizes(library, of),
+        }
+    by_kind = {}
+    for kind, count in kinds(beds).items():
+        alone = [bed.of_kind(kind) for bed in beds]
+        by_kind[kind] = cost_us(
+            partial(evaluate, library, [b for b in alone if b.readings], 8), count, repeat
+        )
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "cohort": {"seed": seed, "patients": patients, "days": days, "repeat": repeat},
+        "mixes": found,
+        "kinds_us_per_reading_in_batches_of_8": by_kind,
+        "numpy_beside_python": crossover(repeat),
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people: least CPU time, with the median behind it."""
+    where = figures["machine"]
+    lines = [f"{figures['date']}  {where['cpu']}, {where['cores']} cores, Python {where['python']}", ""]
+    for name, mix in figures["mixes"].items():
+        total = sum(mix["readings"].values())
+        lines.append(f"{name}: {total} readings of {mix['patients']} patients")
+        for size, cost in mix["us_per_reading"].items():
+            lines.append(f"  {'evaluate, ' + size + ' a call':32}{_cost(cost)} a reading")
+        for part, cost in mix["parts_us"].items():
+            lines.append(f"    {part:30}{_cost(cost)}")
+        state = mix["state"]
+        lines.append(
+            f"  state on disk {state['bytes_median']} bytes (median), {state['bytes_max']} (largest); "
+            f"in memory {state['memory_median']} bytes (median)"
+        )
+        lines.append("")
+    lines.append("one kind by itself, 8 a call:")
+    for kind, cost in figures["kinds_us_per_reading_in_batches_of_8"].items():
+        lines.append(f"  {kind:32}{_cost(cost)}")
+    lines += ["", "numpy beside Python, µs a value:"]
+    for what, by_size in figures["numpy_beside_python"].items():
+        for size, pair in by_size.items():
+            lines.append(f"  {what + ', ' + size + ' at once':44}{pair['python']:8.2f}{pair['numpy']:8.2f}")
+    return "\n".join(lines)
+
+
+def _cost(cost: dict[str, float]) -> str:
+    return f"{cost['min']:9.2f} µs (median {cost['median']:.2f})"
+
+
+def missed(figures: dict[str, Any]) -> list[str]:
+    """Goals that these figures miss, in words."""
+    faults = []
+    best = min(c["min"] for s, c in figures["mixes"]["all but rhythm"]["us_per_reading"].items() if s != "1")
+    if best > GOAL_US:
+        faults.append(f"a reading in batches costs {best:.1f} µs, more than {GOAL_US:g}")
+    for name, goal in GOAL_BYTES.items():
+        largest = figures["mixes"].get(name, {}).get("state", {}).get("bytes_max", 0)
+        if largest > goal:
+            faults.append(f"a state of {name} has {largest} bytes, more than {goal}")
+    return faults
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.engine", description=SAYS)
+    parser.add_argument("--patients", type=int, default=40)
+    parser.add_argument("--days", type=int, default=60, help="a state is whole after 49 days")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--json", type=Path, default=Path("bench/engine.json"))
+    parser.add_argument("--check", action="store_true", help="status 1 when a goal is missed")
+    asked = parser.parse_args(arguments)
+    figures = measure(asked.seed, asked.patients, asked.days, asked.repeat)
+    print(table(figures))
+    asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
+    faults = missed(figures)
+    for fault in faults:
+        print(f"missed: {fault}", file=sys.stderr)
+    return 1 if faults and asked.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
