@@ -18,11 +18,11 @@ DAYS = 14
 def adherence(
     kind: str, every_hours: float, begin: date, today: date, taken: Mapping[date, int]
 ) -> Adherence:
-    """Readings done and expected since `begin` (the plan's first day) or 14 days ago, whichever is later.
+    """Readings done and expected in the last 14 days, today with them, or since the plan's first day `begin`.
 
     `taken`: readings fit for use by day. Days are those of the daily roll-up.
     """
-    first = max(begin, today - timedelta(days=DAYS))
+    first = max(begin, today - timedelta(days=DAYS - 1))
     days = [first + timedelta(days=n) for n in range((today - first).days)]
     if every_hours > 24:
         expected = int(len(days) * 24 // every_hours)

@@ -25,21 +25,24 @@ ROWS_SHOWN = 50
 ROWS_MAX = 1000
 # Curves of one row: more would be a page of its own, which the patient's name leads to.
 CURVES_PER_ROW = 3
-# Rows of a section whose curves the first page carries; those below the fold come when they are looked at.
-ROWS_DRAWN = 8
+# Rows of a section whose curves are drawn for the first page; more than its bytes have room for.
+ROWS_DRAWN = 20
 EVERYTHING = Filter()
 
 
 @dataclass(frozen=True, slots=True)
 class RowView:
     """One row of the page: a patient, the alerts of one class, and where it belongs. A light one names its
-    curves (`kinds`) without drawing them; the script asks for them when the row comes into view."""
+    alerts and curves (`kinds`) in brief; the script asks for the whole row when it comes into view."""
 
     section: AlertClass
     row: QueueRow
     kinds: tuple[str, ...]
     curves: tuple[Curve, ...] = ()
     light: bool = False
+
+    def brief(self) -> RowView:
+        return RowView(self.section, self.row, self.kinds, light=True)
 
     @property
     def key(self) -> str:

@@ -37,9 +37,9 @@ pages = APIRouter(include_in_schema=False)
 ROWS_AT_ONCE = 100
 # The page says that the stream stands still when no reading of anybody came for so long.
 STALLED_AFTER_MS = 60 * 60_000
-# Markup of rows that a first page carries, so that it stays under 150 kB with its frame: patients with many
-# alerts and dense curves make it shorter than ROWS_SHOWN rows.
-SECTION_BYTES: dict[AlertClass, int] = {"clinical": 100_000, "technical": 35_000}
+# Markup of rows that a first page carries, so that it stays under 150 kB with its frame of some 25 kB. 50 rows
+# in brief are some 70 kB; the first dozen are whole.
+SECTION_BYTES: dict[AlertClass, int] = {"clinical": 90_000, "technical": 30_000}
 PERIODS = (14, 30, 90)
 PREFERENCE_S = 365 * 86_400
 PATIENT_PATTERN = r"^[^\x00-\x1f/]{1,128}$"
@@ -144,18 +144,30 @@ async def path_of(feed: Feed) -> synthetic.PathCheck | None:
 
 
 def _within(request: Request, viewer: Viewer, views: list[assemble.RowView], shown: int) -> list[Markup]:
-    """The rows as markup, as many as the page has room for; the others come on demand."""
+    """The rows as markup, within the page's bytes: in brief all of them, then whole from the top on as many as
+    there is room for. The script asks for the others when they are looked at."""
     if not views:
         return []
     room = SECTION_BYTES[views[0].section] * max(shown / assemble.ROWS_SHOWN, 1)
-    rows: list[Markup] = []
-    for view in views:
-        html = render_text(request, "row_only.html", viewer, view=view)
-        room -= len(html.encode())
-        if room < 0 and rows:
+    rows = [_row(request, viewer, view.brief()) for view in views]
+    while len(rows) > 1 and _bytes(rows) > room:
+        rows.pop()
+    room -= _bytes(rows)
+    for index, view in enumerate(views[: len(rows)]):
+        whole = _row(request, viewer, view)
+        room -= _bytes([whole]) - _bytes([rows[index]])
+        if room < 0 or view.light:
             break
-        rows.append(Markup(html))  # noqa: S704 - a rendered template
+        rows[index] = whole
     return rows
+
+
+def _row(request: Request, viewer: Viewer, view: assemble.RowView) -> Markup:
+    return Markup(render_text(request, "row_only.html", viewer, view=view))  # noqa: S704 - a rendered template
+
+
+def _bytes(rows: list[Markup]) -> int:
+    return sum(len(row.encode()) for row in rows)
 
 
 @pages.get("/queue/rows")

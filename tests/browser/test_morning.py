@@ -125,19 +125,20 @@ def test_the_button_shows_what_was_held(feed: RunningFeed, window: Any):
 def test_the_queue_is_worked_with_the_keyboard_and_the_focus_stays(feed: RunningFeed, window: Any):
     page = window(feed)
     signal_in(feed, "p-0")
-    signal_in(feed, "p-0", severity="medium", rule="weight-gain-7d")
+    signal_in(feed, "p-0", severity="medium", rule="temperature")
     expect(page.locator(".alert")).to_have_count(2)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     first = page.get_by_role("button", name="Acknowledge: Weight gain in 3 days")
-    for _ in range(30):
+    for _ in range(40):
         if first.evaluate("button => button === document.activeElement"):
             break
         page.keyboard.press("Tab")
     expect(first).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".row .seen")).to_have_count(1)
-    expect(page.locator('[id="clinical:p-0"] h3 a')).to_be_focused()
+    following = page.get_by_role("link", name="Resolve: Weight gain in 3 days")
+    expect(following).to_be_focused()
 
 
 def test_a_lost_connection_is_told_and_nothing_is_missed_or_doubled(feed: RunningFeed, window: Any):
@@ -150,7 +151,7 @@ def test_a_lost_connection_is_told_and_nothing_is_missed_or_doubled(feed: Runnin
     expect(page.locator("#live.lost")).to_have_text(
         "Connection lost: this page is no longer current. Trying again…"
     )
-    signal_in(feed, "p-0", severity="medium", rule="weight-gain-7d")
+    signal_in(feed, "p-0", severity="medium", rule="temperature")
     signal_in(feed, "p-1")
     with running(feed.feed.database.dsn, feed.conn, port=port):
         expect(page.locator("#live.on")).to_be_visible()

@@ -8,6 +8,14 @@ const TOAST_MS = 10000;
 const HOUR_MS = 3600e3;
 const AT_ONCE = new Set(["acknowledge", "start", "wake", "undo"]); // the others ask something first
 
+// What the menu does not offer, by state: the server refuses it (alerts/lifecycle.py has the whole table).
+const IMPOSSIBLE = {
+  open: ["wake"],
+  escalated: ["wake"],
+  acknowledged: ["wake", "acknowledge"],
+  "in-progress": ["wake", "acknowledge", "start"],
+};
+
 const done = []; // what was done here, for undo: {alert, patient, rule}
 let ended = () => {};
 
@@ -97,7 +105,8 @@ function targetOf(element) {
     patient: row === null ? page.dataset.patient : patientOf(item),
     version: Number(item.dataset.v),
     holds: item.dataset.holds !== undefined,
-    rule: item.querySelector(".head b").textContent,
+    state: item.dataset.state,
+    rule: item.querySelector(".head b, a").textContent,
     name: row?.querySelector("h3").textContent.trim() ?? "",
   };
 }
@@ -135,6 +144,9 @@ function open(action, target) {
     }
   } else {
     dialog.querySelector("a").href = `/alerts/${target.alert}`;
+    for (const button of dialog.querySelectorAll("[data-do]")) {
+      button.parentElement.hidden = (IMPOSSIBLE[target.state] ?? []).includes(button.dataset.do);
+    }
   }
   dialog.showModal();
 }

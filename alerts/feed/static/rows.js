@@ -7,7 +7,7 @@ const GATHER_MS = 150; // events within this time share one request for rows
 const ROWS_AT_ONCE = 100; // patients whose rows are fetched at once (the server's bound)
 const RETRY_MS = 3000;
 const TOUCH_MS = 2000; // after a touch nothing moves for so long
-const LOOK_AHEAD = "600px"; // curves are fetched before they come into view
+const LOOK_AHEAD = "800px"; // rows are made whole before they come into view
 
 const held = new Map(); // key -> answer that waits
 const ringing = new Set(); // alerts that rang and whose row has not been shown yet
@@ -247,7 +247,7 @@ export async function fetchRows() {
   if (changed.size > 0) await fetchRows();
 }
 
-// ---- Curves of rows further down come when they are looked at
+// ---- Rows further down came in brief; they are made whole before they are looked at
 
 const wanted = new Set();
 let drawing = 0;
@@ -259,26 +259,43 @@ async function draw() {
   const answer = await ask(patients).catch(() => null);
   for (const { key, html } of answer?.rows ?? []) {
     const row = rowOf(key);
-    if (html === null || row === null || row.dataset.light === undefined) continue;
-    row.querySelector(".curves").replaceWith(parsed(html).querySelector(".curves"));
-    delete row.dataset.light;
+    if (html !== null && row?.dataset.light !== undefined) put({ key, html }, false);
   }
   tick();
+  afterRows();
 }
 
+const observer = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      observer.unobserve(target);
+      wanted.add(patientOf(target));
+    }
+    if (wanted.size > 0 && !drawing) drawing = setTimeout(draw, GATHER_MS);
+  },
+  { rootMargin: LOOK_AHEAD },
+);
+
 function drawWhenSeen() {
-  const observer = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        observer.unobserve(target);
-        wanted.add(patientOf(target));
-      }
-      if (wanted.size > 0 && !drawing) drawing = setTimeout(draw, GATHER_MS);
-    },
-    { rootMargin: LOOK_AHEAD },
-  );
   for (const row of page.querySelectorAll("[data-light]")) observer.observe(row);
+}
+
+/** The link "show more" adds its rows to this page instead of loading another. */
+async function more(link) {
+  link.setAttribute("aria-busy", "true");
+  const answer = await fetch(link.href).catch(() => null);
+  if (!answer?.ok) return location.assign(link.href);
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const row of fresh.querySelectorAll("#queue .row")) {
+    const list = page.querySelector(`[data-section="${row.dataset.key.split(":")[0]}"]`);
+    if (list !== null && rowOf(row.dataset.key) === null) insert(list, document.adoptNode(row));
+  }
+  const section = link.closest("section").classList[0];
+  const next = fresh.querySelector(`section.${section} .more`);
+  if (next === null) link.closest(".more").remove();
+  else link.closest(".more").replaceWith(document.adoptNode(next));
+  drawWhenSeen();
 }
 
 /** Watch pointer and focus. `onEnded`: the session is over; `onRows`: rows have changed. */
@@ -298,5 +315,11 @@ export function start({ onEnded, onRows }) {
   });
   page.addEventListener("focusout", () => setTimeout(releaseWhenFree, 0));
   document.querySelector("#held").addEventListener("click", release);
+  page.addEventListener("click", (event) => {
+    const link = event.target.closest(".more a");
+    if (link === null || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    more(link);
+  });
   drawWhenSeen();
 }
