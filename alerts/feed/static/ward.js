@@ -2,6 +2,7 @@
 // script the button asks for the same.
 
 const form = document.querySelector("#plan-form");
+const REMAKES = ["protocols", "pregnancy", "mechanical_valve", "spo2_scale", "known_atrial_fibrillation"];
 const WAIT_MS = 400; // after the last key: one question, not one a digit
 
 if (form) {
@@ -32,13 +33,13 @@ if (form) {
   };
 
   form.addEventListener("input", (event) => {
-    if (["reason", "from", "protocols"].includes(event.target.name)) return;
+    if (["reason", "from", ...REMAKES].includes(event.target.name)) return;
     clearTimeout(timer);
     timer = setTimeout(ask, WAIT_MS);
   });
-  // A protocol brings its own fields: the page is made anew, with what was typed.
+  // These bring or take away fields: the page is made anew, with what was typed.
   form.addEventListener("change", (event) => {
-    if (event.target.name === "protocols") form.querySelector('button[value="preview"]').click();
+    if (REMAKES.includes(event.target.name)) form.querySelector('button[value="preview"]').click();
   });
 }
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from alerts.feed.formats import Formats
-from alerts.feed.ward.limit_fields import limit_fields
+from alerts.feed.ward.limit_fields import LimitField, limit_fields
 from streams.plans import PlanVersion, Schedule
 from streams.protocols.model import Library
+from streams.timeline import personal_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +68,23 @@ def _limits(base: PlanVersion, after: PlanVersion, library: Library, formats: Fo
     for name in after.protocols:
         if name not in library.protocols:
             continue
-        for one in limit_fields(library.protocols[name]):
+        shown = {
+            one.name: one
+            for version in (base, after)  # the later one's words where both can apply
+            for one in limit_fields(library.protocols[name], personal_of(version).facts)
+        }
+        for one in shown.values():
             old, new = one.given(base), one.given(after)
-            if old == new:
-                continue
-            words = [
-                formats.texts("plan.published", limit=formats.quantity(one.usual, one.unit, exact=True))
-                if value is None
-                else formats.quantity(value, one.unit, exact=True)
-                for value in (old, new)
-            ]
-            found.append(Difference(one.label(formats.texts), words[0], words[1], name))
+            if old != new:
+                before, now = (_limit(one, value, formats) for value in (old, new))
+                found.append(Difference(one.label(formats.texts), before, now, name))
     return found
+
+
+def _limit(one: LimitField, value: float | None, formats: Formats) -> str:
+    if value is None:
+        return formats.texts("plan.published", limit=formats.quantity(one.usual, one.unit, exact=True))
+    return formats.quantity(value, one.unit, exact=True)
 
 
 def _schedule(base: PlanVersion, after: PlanVersion, formats: Formats) -> list[Difference]:

@@ -19,7 +19,7 @@ from alerts.feed.viewer import Viewer
 from alerts.feed.ward import store
 from alerts.feed.ward.common import EnrolDep, done, form_of, page, refused, texts_of
 from alerts.feed.ward.forms import NAME_MAX, Form, filled, offset_min
-from alerts.feed.ward.plan_form import EVERY_HOURS, protocols_of
+from alerts.feed.ward.plan_form import EVERY_LEAST_HOURS, every_at_most, protocols_of, rhythms_of
 from alerts.feed.ward.plans import library
 from alerts.feed.ward.transaction import changing
 from alerts.store.connection import Connection as Plain
@@ -118,11 +118,10 @@ def _first_plan(form: Form, author: str, zone: str, now_ms: int) -> PlanVersion 
         return None
     protocols = protocols_of(form, known)
     schedule = {}
-    for name in protocols:
-        for kind in known.protocols[name].schedule:
-            every = form.number(f"every:{kind}", *EVERY_HOURS)
-            if every is not None:
-                schedule[kind] = Schedule(every_hours=every)
+    for kind, usual in rhythms_of(known, protocols).items():
+        every = form.number(f"every:{kind}", EVERY_LEAST_HOURS, every_at_most(usual))
+        if every is not None:
+            schedule[kind] = Schedule(every_hours=every)
     return PlanVersion(
         version=1,
         from_=format_instant(now_ms, offset_min(now_ms, zone)),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from alerts.feed.texts import Texts
-from devices.catalogue import KINDS, Number
 from streams.plans import PlanVersion
 from streams.protocols.model import Level, Library, Protocol, Rule
-
-FACTOR_LOW, FACTOR_HIGH = 0.25, 4.0
-"""A limit on something that is no measurement itself (a gain, a z) lies within a quarter and four times the
-published one, unless its protocol says otherwise: a weight gain of 0.5 to 8 kg."""
 
 MEASURED = {
     "value": {
@@ -25,7 +21,7 @@ MEASURED = {
     "diastolic": {"mm[Hg]": ("blood-pressure", "diastolic")},
     "inr": {"{INR}": ("inr", "inr")},
 }
-"""Channel and unit → the measurement (kind, value) whose plausible range bounds a limit on it."""
+"""Channel and unit → the measurement (kind, value) that a limit on it can be drawn beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +67,30 @@ class LimitField:
         return next((own[name] for name in self.names if name in own), None)
 
 
-def limit_fields(protocol: Protocol) -> list[LimitField]:
-    """Every limit of the protocol that a plan may set, in the order of its file. A limit of nought (a target
-    range's edge, a yes or no) is no number to set."""
+def limit_fields(protocol: Protocol, facts: frozenset[str] | None = None) -> list[LimitField]:
+    """Every limit of the protocol that a plan may set, in the order of its file; with a patient's `facts`
+    (streams.timeline.personal_of) only those of levels that can apply. A limit of nought (a target range's edge,
+    a yes or no) is no number to set."""
     found = []
     for rule in protocol.rules:
-        if rule.statistic is None or rule.cls == "technical":
+        if rule.statistic is None:
             continue
-        channels, sole = rule.statistic.channels, len(rule.levels) == 1
+        ranges = rule.limit_ranges(facts)
         for level in rule.levels:
-            for index, channel in enumerate(channels):
-                usual = level.limits[index]
-                names = level.names(channel, len(channels) == 1, sole)
-                if usual is None or not names or usual == 0.0:
+            if facts is not None and level.void(facts):
+                continue
+            for index, channel in enumerate(rule.statistic.channels):
+                usual, names = level.limits[index], rule.names(level, index)
+                if usual is None or not names or usual == 0.0 or names[0] not in ranges:
                     continue
-                low, high = plausible(rule, channel, usual)
+                low, high = (round(edge, 3) for edge in ranges[names[0]])
                 found.append(LimitField(protocol.name, rule, level, channel, names, usual, low, high))
     return found
 
 
-def plausible(rule: Rule, channel: str, usual: float) -> tuple[float, float]:
-    """The range in which a limit makes sense at all: that of the measurement, or around the published one."""
-    kind, name = MEASURED.get(channel, {}).get(rule.unit or "", ("", ""))
-    spec = KINDS[kind].values[name] if kind else None
-    if isinstance(spec, Number):
-        return spec.low, spec.high
-    if rule.unit == "%":
-        return 0.0, 100.0
-    return round(usual * FACTOR_LOW, 3), round(usual * FACTOR_HIGH, 3)
-
-
-def fields_of(library: Library, protocols: tuple[str, ...] | list[str]) -> dict[str, list[LimitField]]:
+def fields_of(
+    library: Library, protocols: Iterable[str], facts: frozenset[str] | None = None
+) -> dict[str, list[LimitField]]:
     """By protocol; a protocol that this release does not know has none."""
-    return {name: limit_fields(library.protocols[name]) for name in protocols if name in library.protocols}
+    known = [name for name in protocols if name in library.protocols]
+    return {name: limit_fields(library.protocols[name], facts) for name in known}

@@ -12,6 +12,7 @@ from streams.history import DAY_MS, observe
 from streams.plans import PlanVersion
 from streams.protocols.model import Library
 from streams.rolling.baseline import Baseline, Usual, learn
+from streams.timeline import personal_of
 
 BAND_Z = 3.0
 """Half the width of the band in units of the patient's own scatter: where the personal rules begin."""
@@ -25,7 +26,7 @@ def personal_lines(plan: PlanVersion | None, library: Library) -> list[LimitLine
     if plan is None:
         return []
     lines = []
-    for fields in fields_of(library, plan.protocols).values():
+    for fields in fields_of(library, plan.protocols, personal_of(plan).facts).values():
         for one in fields:
             kind, _ = MEASURED.get(one.channel, {}).get(one.unit or "", ("", ""))
             given = one.given(plan)

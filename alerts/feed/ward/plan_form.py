@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal, cast
 
@@ -9,14 +10,14 @@ import msgspec
 
 from alerts.feed.formats import DAY_MS
 from alerts.feed.ward.forms import TEXT_MAX, Form, local_input, offset_min
-from alerts.feed.ward.limit_fields import LimitField, limit_fields
+from alerts.feed.ward.limit_fields import limit_fields
 from devices.times import format_instant
 from streams.plans import CarePlan, PlanVersion, Schedule
-from streams.protocols.model import Library
-from streams.timeline import PlanError, check_plan
+from streams.protocols.model import ExpectedEvery, Library
+from streams.timeline import PlanError, check_plan, personal_of
 
-EVERY_HOURS = (1.0, 2160.0)  # a sensor that speaks all the time is watched hourly; an INR every 90 days
-OVERDUE_HOURS = (2.0, 4320.0)
+EVERY_LEAST_HOURS = 1.0  # a sensor that speaks all the time is watched hourly
+OVERDUE_LEAST_HOURS = 2.0
 DRY_WEIGHT_KG = (20.0, 350.0)  # streams.timeline asks the same
 INR = (0.5, 6.0)
 AHEAD_MS = 366 * DAY_MS  # a version further ahead than a year is a slip of the keyboard
@@ -47,12 +48,6 @@ def values_of(version: PlanVersion | None, library: Library) -> dict[str, Any]:
     return values
 
 
-def kinds_scheduled(library: Library, protocols: Iterable[str]) -> list[str]:
-    """The kinds that these protocols can expect, in the order of their files."""
-    names = [name for name in protocols if name in library.protocols]
-    return list(dict.fromkeys(kind for name in names for kind in library.protocols[name].schedule))
-
-
 def protocols_of(form: Form, library: Library) -> tuple[str, ...]:
     """What is ticked, in the library's order. Notes a fault when nothing is."""
     ticked = set(form.chosen.get("protocols", ()))
@@ -71,15 +66,13 @@ def read_version(
     """
     protocols = protocols_of(form, library)
     base = before or PlanVersion(version=0, from_=format_instant(now_ms), protocols=protocols)
-    limits = _limits(form, base, library, protocols)
-    schedule = _schedule(form, base, kinds_scheduled(library, protocols))
+    schedule = _schedule(form, base, rhythms_of(library, protocols))
     wanted: dict[str, Any] = {
         "version": base.version + 1,
         "from_": _begin(form, time_zone, now_ms),
         "protocols": protocols,
         "author": author,
         "time_zone": time_zone,
-        "limits": limits,
         "schedule": schedule,
         "dry_weight_kg": form.number("dry_weight_kg", *DRY_WEIGHT_KG),
         "known_atrial_fibrillation": form.ticked("known_atrial_fibrillation"),
@@ -89,8 +82,13 @@ def read_version(
         "inr_target": _target(form),
     }
     if form.faults:
+        _limits(form, base, library, protocols, None)  # its faults are told in the same breath
         return None
-    version: PlanVersion = msgspec.structs.replace(base, **wanted)
+    version: PlanVersion = msgspec.structs.replace(base, **wanted, limits={})
+    limits = _limits(form, base, library, protocols, personal_of(version).facts)
+    version = msgspec.structs.replace(version, limits=limits)
+    if form.faults:
+        return None
     try:
         check_plan(library, CarePlan(patient="-", versions=(version,)))
     except PlanError as error:
@@ -98,6 +96,20 @@ def read_version(
             form.faults.setdefault("protocols", line.partition(": ")[2])
         return None
     return version
+
+
+def facts_of(form: Form) -> frozenset[str]:
+    """What the form's ticks say of the patient: which levels of rules can apply."""
+    ticked = PlanVersion(
+        version=0,
+        from_="",
+        protocols=(),
+        known_atrial_fibrillation=form.ticked("known_atrial_fibrillation"),
+        pregnancy=form.ticked("pregnancy"),
+        mechanical_valve=form.ticked("mechanical_valve"),
+        spo2_scale=2 if form["spo2_scale"] == "2" else 1,
+    )
+    return personal_of(ticked).facts
 
 
 def read_reason(form: Form) -> str:
@@ -116,12 +128,17 @@ def _begin(form: Form, time_zone: str, now_ms: int) -> str:
 
 
 def _limits(
-    form: Form, base: PlanVersion, library: Library, protocols: tuple[str, ...]
+    form: Form,
+    base: PlanVersion,
+    library: Library,
+    protocols: tuple[str, ...],
+    facts: frozenset[str] | None,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """What the fields say; a limit equal to the published one is left to the protocol."""
+    """What the fields say; a limit equal to the published one is left to the protocol, one of a level that cannot
+    apply to the patient (`facts`) is dropped."""
     limits: dict[str, dict[str, dict[str, float]]] = {}
     for protocol in protocols:
-        for one in limit_fields(library.protocols[protocol]):
+        for one in limit_fields(library.protocols[protocol], facts):
             value = form.number(one.name, one.low, one.high)
             if one.name not in form.typed:
                 value = one.given(base)  # the protocol was ticked just now: its fields were not shown
@@ -130,17 +147,20 @@ def _limits(
     return limits
 
 
-def _schedule(form: Form, base: PlanVersion, kinds: list[str]) -> dict[str, Schedule]:
+def _schedule(form: Form, base: PlanVersion, rhythms: dict[str, ExpectedEvery]) -> dict[str, Schedule]:
+    """The rhythms that the fields say; an empty one is left to the protocol."""
     schedule = {}
-    for kind in kinds:
+    for kind, usual in rhythms.items():
         before = base.schedule.get(kind)
         if f"every:{kind}" not in form.typed:
             if before is not None:
                 schedule[kind] = before
             continue
-        every = form.number(f"every:{kind}", *EVERY_HOURS)
-        overdue = form.number(f"overdue:{kind}", *OVERDUE_HOURS)
+        every = form.number(f"every:{kind}", EVERY_LEAST_HOURS, every_at_most(usual))
+        overdue = form.number(f"overdue:{kind}", OVERDUE_LEAST_HOURS, usual.overdue_at_most_hours)
         if every is None:
+            if overdue is not None:
+                form.fault(f"every:{kind}", "required")
             continue
         if overdue is not None and overdue < every:
             form.fault(f"overdue:{kind}", "overdue", every=form.figure(every))
@@ -149,6 +169,20 @@ def _schedule(form: Form, base: PlanVersion, kinds: list[str]) -> dict[str, Sche
             grave = None
         schedule[kind] = Schedule(every_hours=every, overdue_hours=overdue, grave_hours=grave)
     return schedule
+
+
+def rhythms_of(library: Library, protocols: Iterable[str]) -> dict[str, ExpectedEvery]:
+    """The kinds that these protocols can expect, each with the rhythm of the last that names it."""
+    found: dict[str, ExpectedEvery] = {}
+    for name in protocols:
+        if name in library.protocols:
+            found |= library.protocols[name].schedule
+    return found
+
+
+def every_at_most(usual: ExpectedEvery) -> float:
+    """The rarest rhythm whose overdue time, scaled with it, is still allowed."""
+    return math.floor(usual.overdue_at_most_hours * usual.every_hours / usual.overdue_hours)
 
 
 def _target(form: Form) -> tuple[float, float] | None:
@@ -161,8 +195,3 @@ def _target(form: Form) -> tuple[float, float] | None:
     if low >= high:
         form.fault("inr_high", "above", low=form.figure(low))
     return (low, high)
-
-
-def changed_limits(fields: Iterable[LimitField], version: PlanVersion) -> list[LimitField]:
-    """The limits that the version sets."""
-    return [one for one in fields if one.given(version) is not None]

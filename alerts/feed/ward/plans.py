@@ -42,9 +42,10 @@ from alerts.feed.ward.forms import TEXT_MAX, Form, filled, local_input, offset_m
 from alerts.feed.ward.limit_fields import fields_of
 from alerts.feed.ward.picture import draw_change
 from alerts.feed.ward.plan_form import (
-    kinds_scheduled,
+    facts_of,
     read_reason,
     read_version,
+    rhythms_of,
     values_of,
 )
 from alerts.feed.ward.transaction import changing
@@ -256,9 +257,9 @@ def _plan(
         base=base,
         protocols=list(known.protocols),
         ticked=ticked,
-        fields=fields_of(known, ticked),
-        kinds=kinds_scheduled(known, ticked),
-        usual={kind: asked for p in ticked for kind, asked in known.protocols[p].schedule.items()},
+        fields=fields_of(known, ticked, facts_of(form)),
+        kinds=list(rhythms_of(known, ticked)),
+        usual=rhythms_of(known, ticked),
         confirms=allowed(viewer.role, "confirm"),
         draw_change=draw_change,
         **{"shown": None, "waiting": None, "offered": None, **values},
