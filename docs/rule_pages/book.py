@@ -12,7 +12,7 @@ from rule_pages.examples_metabolic import saturation
 from rule_pages.page import MADE, MARKS, protocol_page, rule_page, table
 from rule_pages.story import Outcome, Story, day, run
 from rule_pages.words import PROSE, Recording, fill, prose, raw_rule
-from streams.protocols import RULE_FIELDS, Library, ProtocolError, load_published, parse
+from streams.protocols import RULE_FIELDS, Library, ProtocolError, Rule, load_published, parse
 from streams.rolling import STATISTICS, baseline
 
 
@@ -147,12 +147,10 @@ def statistics(library: Library, ran: dict[str, Outcome]) -> str:
                 users[name].append(f"{protocol.name}/{rule.name}")
     parts = []
     for name, keys in users.items():
-        protocol_name, rule_name = keys[0].split("/")
-        chosen = library.rule(protocol_name, rule_name)
-        assert chosen is not None  # noqa: S101 - it was just listed
-        asked = Recording({k: v for k, v in raw_rule(chosen).items() if k not in RULE_FIELDS or k == "kinds"})
-        made = STATISTICS[name](asked)
         about = prose("statistics")[name]
+        given = raw_rule(_chosen(library, keys[0])) if keys else about["example"]
+        asked = Recording({k: v for k, v in given.items() if k not in RULE_FIELDS or k == "kinds"})
+        made = STATISTICS[name](asked)
         extra = sorted(
             {
                 word.removesuffix("_fr").removesuffix("_en")
@@ -161,14 +159,24 @@ def statistics(library: Library, ran: dict[str, Outcome]) -> str:
                 for word in p.measure.extra
             }
         )
-        lines = [f"### {name}", f"As in [{rule_name}]({keys[0]}.md). Channels: "
+        used = f"As in [{keys[0].split('/')[1]}]({keys[0]}.md)." if keys else f"{about['words']}\n\n"
+        if not keys:
+            used += f"```text\n{about['formula']}\n```\n\nNo published rule uses it yet."
+            extra = about["extra"]
+        lines = [f"### {name}", f"{used} Channels: "
                  + ", ".join(f"`{c}` ({about['channels'][c]})" for c in made.channels) + "."]  # fmt: skip
-        facts = "Facts for `when` and `unless`: " + ", ".join(f"`{f}`" for f in about.get("facts", [])) + "."
+        facts = "Facts for `when` and `unless`: " + ", ".join(f"`{f}`" for f in sorted(made.facts)) + "."
         words = "Words for sentences: " + ", ".join(f"`{{{word}}}`" for word in extra) + "."
-        lines.append(" ".join([facts] * ("facts" in about) + [words] * bool(extra)))
+        lines.append(" ".join([facts] * bool(made.facts) + [words] * bool(extra)))
         lines.append(parameter_table(asked))
         parts += [line for line in lines if line]
     return "\n\n".join(parts)
+
+
+def _chosen(library: Library, key: str) -> Rule:
+    chosen = library.rule(*key.split("/"))
+    assert chosen is not None  # noqa: S101 - it was just listed
+    return chosen
 
 
 def parameter_table(asked: Recording) -> str:

@@ -12,6 +12,7 @@ from rule_pages.examples import EXAMPLES
 from rule_pages.story import Outcome
 from rule_pages.words import channel_words, fill, prose, raw_rule, source, told
 from streams.protocols import Protocol, Rule
+from streams.rolling import Personal
 from streams.signal import AlertSignal
 from streams.words import KIND_NAMES
 
@@ -200,15 +201,18 @@ def for_one(protocol: Protocol, rule: Rule, plan: str) -> str:
                 limit = level.limits[index]
                 if limit is None:
                     continue
-                names = level.names(channel, len(rule.statistic.channels) == 1, len(rule.levels) == 1)
+                names = rule.names(level, index)
                 if not names:
-                    rows.append(["none: fixed", f"{words[channel]}, level `{level.name}`", f"{limit:g}"])
+                    rows.append(["none: fixed", f"{words[channel]}, level `{level.name}`", f"{limit:g}", "–"])
                     continue
-                given[names[0]] = int(limit) if limit == int(limit) else limit
+                if not level.void(Personal().facts):
+                    given[names[0]] = int(limit) if limit == int(limit) else limit
                 shown = " or ".join(f"`{name}`" for name in names)
-                rows.append([shown, f"{words[channel]}, level `{level.name}`", f"{limit:g}"])
+                low, high = rule.limit_ranges()[names[-1]]
+                allowed = f"{low:g} to {high:g}"
+                rows.append([shown, f"{words[channel]}, level `{level.name}`", f"{limit:g}", allowed])
         document["limits"] = {protocol.name: {rule.name: given}}
-        parts.append(table(["name", "sets", "today"], rows))
+        parts.append(table(["name", "sets", "today", "allowed"], rows))
         parts.append("The clear limit keeps its distance to the limit. Name only what shall differ.")
     text = json.dumps(document, indent=2, ensure_ascii=False)
     text = re.sub(r"\[\s+(.*?)\s+\]", r"[\1]", text)

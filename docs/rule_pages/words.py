@@ -29,6 +29,7 @@ FACTS = {
     "scale-2": "scale 2 of the care plan",
     "tested": "a test is known",
     "mechanical-valve": "mechanical valve in the care plan",
+    "pregnancy": "in pregnancy (care plan)",
     "bleeding": "bleeding reported in the questionnaire",
 }
 

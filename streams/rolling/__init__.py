@@ -11,6 +11,7 @@ from streams.rolling.personal import Cusum, Macd, PersonalZ, PressureSession
 from streams.rolling.pressure import Pressure, WeekMean
 from streams.rolling.rhythm import Fibrillation, Pause, Rate
 from streams.rolling.simple import Glucose, Value
+from streams.rolling.smooth import EwmaChart, Slope
 from streams.rolling.symptoms import SymptomGrade
 from streams.rolling.technical import ClockFault, DeviceFault
 from streams.rolling.trend import GlucoseTrend
@@ -39,6 +40,8 @@ STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
     "inr": Inr,
     "time-in-therapeutic-range": TimeInRange,
     "glucose-trend": GlucoseTrend,
+    "ewma-chart": EwmaChart,
+    "local-trend": Slope,
     "device-fault": DeviceFault,
     "clock-fault": ClockFault,
 }

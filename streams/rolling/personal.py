@@ -14,7 +14,7 @@ NOON_MIN = 12 * 60
 EMPTY = Baseline()
 
 
-def _usual(parameters: Parameters) -> Usual:
+def usual_of(parameters: Parameters) -> Usual:
     return Usual(
         floor=parameters.number("floor", low=0.001, high=100.0),
         prior_sd=parameters.number("prior_sd", low=0.001, high=100.0),
@@ -35,7 +35,7 @@ class PersonalZ:
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({parameters.text("kind")})
-        self.usual = _usual(parameters)
+        self.usual = usual_of(parameters)
 
     def initialize(self) -> Baseline:
         return EMPTY
@@ -80,7 +80,7 @@ class PressureSession:
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({"blood-pressure"})
-        self.usual = _usual(parameters)
+        self.usual = usual_of(parameters)
 
     def initialize(self) -> Sessions:
         return Sessions()
@@ -135,7 +135,7 @@ class Cusum:
         self.k = parameters.number("k", 0.5, low=0.0, high=5.0)
         self.freeze_above = parameters.number("freeze_above", 2.5, low=0.1, high=50.0)
         self.cap = parameters.number("cap", 20.0, low=1.0, high=1000.0)
-        self.usual = _usual(parameters)
+        self.usual = usual_of(parameters)
 
     def initialize(self) -> Sum:
         return Sum()

@@ -164,6 +164,10 @@ def plans_of(draw: st.DrawFn, protocol: str) -> CarePlan | None:
                 time_zone=draw(st.sampled_from(["Europe/Paris", "America/Martinique", "UTC"])),
                 schedule=_schedule(draw, protocol) if active else {},
                 dry_weight_kg=draw(st.sampled_from([None, 79.0, 80.5])),
+                pregnancy=draw(st.booleans()),
+                known_atrial_fibrillation=draw(st.booleans()),
+                spo2_scale=draw(st.sampled_from([1, 2])),
+                mechanical_valve=draw(st.booleans()),
             )
         )
         from_day += draw(st.integers(0, 12))
