@@ -35,7 +35,7 @@ NO_READING = "no-reading"
 PROBLEMS: Mapping[str, tuple[str, ...]] = {
     "fluid": ("composite", "weight-gain-1d", "weight-gain-3d", "weight-gain-7d", "dry-weight", "weight-macd",
               "weight-cusum"),
-    "blood-pressure-high": ("bp-crisis", "bp-high", "bp-weekly-mean", "bp-personal"),
+    "blood-pressure-high": ("bp-crisis", "bp-weekly-mean", "bp-personal"),
     "glucose-low": ("glucose-very-low", "glucose-low", "glucose-falling"),
     "glucose-high": ("glucose-very-high", "glucose-high"),
     "breathing": ("news2", "spo2-low", "spo2-drop"),

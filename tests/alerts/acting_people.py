@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -28,5 +29,6 @@ def act(
             wanted = ActionRequest(action=action, **request)
             return await act_async(conn, UUID(alert), wanted, by, to_datetime(at_ms))
 
-    result = asyncio.run(run())
+    with ThreadPoolExecutor(1) as thread:  # the caller may have a loop of its own
+        result = thread.submit(lambda: asyncio.run(run())).result()
     return result.event if isinstance(result, Done) else (result.refusal, result.by)

@@ -288,7 +288,16 @@ def renamed(signals: list[AlertSignal], patient: str, copy: str) -> list[AlertSi
     ]
 
 
-SEEN = ["version", "shown_at", "rang_at", "rang_n", "suppressed", "suppressed_until", "inhibited_by", "in_digest"]
+SEEN = [
+    "version",
+    "shown_at",
+    "rang_at",
+    "rang_n",
+    "suppressed",
+    "suppressed_until",
+    "inhibited_by",
+    "in_digest",
+]
 """What people saw of an alert depends on when its signals came, and what rests on that (alerts.inhibition)."""
 
 
