@@ -6,14 +6,24 @@ secrets=${SECRETS:-/run/secrets}
 
 psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
   -v owner_password="$(cat "$secrets/database_password")" \
+  -v feed_password="$(cat "$secrets/feed_database_password")" \
   -v grafana_password="$(cat "$secrets/grafana_database_password")" <<'SQL'
 create role scad login createrole password :'owner_password';
+-- The feed is no owner: it logs in as a member of scad_feed, sees its users' teams by row-level security, and may
+-- become scad_login and scad_service for a transaction (alerts/schema/0016_roles.sql).
+create role scad_feed nologin;
+create role scad_login nologin;
+create role scad_service nologin;
+grant scad_login, scad_service to scad_feed with inherit false;
+grant scad_feed, scad_login to scad with inherit false;
+grant scad_service to scad;
+create role feed login password :'feed_password' in role scad_feed;
 create role grafana login password :'grafana_password';
 alter role grafana set default_transaction_read_only = on;
 alter role grafana set statement_timeout = '30s';
 create database scad owner scad;
 revoke all on database scad from public;
-grant connect on database scad to grafana;
+grant connect on database scad to feed, grafana;
 \connect scad
 create extension if not exists timescaledb;
 SQL

@@ -79,11 +79,13 @@ certificate() { # a server certificate signed by a CA of our own; put an officia
 }
 
 make_all() {
-  for name in postgres_password database_password grafana_database_password grafana_admin_password \
-    grafana_secret_key prometheus_password mqtt_bridge_password webhook_secret; do
+  for name in postgres_password database_password feed_database_password grafana_database_password \
+    grafana_admin_password grafana_secret_key prometheus_password mqtt_bridge_password webhook_secret; do
     draw | keep "$name"
   done
   echo "postgresql://scad:$(cat "$secrets/database_password")@timescaledb:5432/scad" | keep database_url
+  echo "postgresql://feed:$(cat "$secrets/feed_database_password")@timescaledb:5432/scad" | keep feed_database_url
+  keep oidc_client_secret < /dev/null # of your identity provider: write it into the file; empty: none
   echo "bridge $(cat "$secrets/mqtt_bridge_password")" | hash_lines | keep mosquitto_passwords
   echo '{}' | keep fleet_accounts
   keep smtp_password < /dev/null # of your mail server's account: write it into the file; empty: no login

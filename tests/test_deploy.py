@@ -69,11 +69,11 @@ def test_no_two_secrets_are_alike_and_each_has_192_bits(secrets):
     ours = [
         name
         for name in COMPOSE["secrets"]
-        if re.search("(password|secret)$", name) and name != "smtp_password"
+        if re.search("(password|secret)$", name) and name not in ("smtp_password", "oidc_client_secret")
     ]
     drawn = [(secrets / name).read_text().strip() for name in ours]
     drawn += json.loads((secrets / "synthetic_accounts").read_text()).values()
-    assert len(drawn) == len(set(drawn)) == 8
+    assert len(drawn) == len(set(drawn)) == 9
     assert all(len(bytes.fromhex(text)) == 24 for text in drawn)
 
 
@@ -297,9 +297,20 @@ def test_the_steps_make_the_database_and_grafana_reads_pseudonyms_only(postgres,
             assert rights.fetchone() == (False, True)
             accounts = owner.execute("select login, role, care_team from scad.account")
             assert accounts.fetchall() == [("prometheus", "engineer", None)]
+            owner.execute("insert into scad.care_team values ('caen', 'Caen')")
+            owner.execute("insert into scad.patient values ('p-1', 'caen', now())")
+        feed = server.address("feed", "feed_database_password")
+        with psycopg.connect(feed, autocommit=True) as conn:
+            assert conn.execute("select count(*) from scad.patient").fetchone() == (0,)  # no viewer, no row
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute("select * from scad.reading")
+            with conn.transaction():
+                conn.execute("set local role scad_service")
+                assert conn.execute("select count(*) from scad.patient").fetchone() == (1,)
         reader = server.address("grafana", "grafana_database_password")
         with psycopg.connect(reader, autocommit=True) as conn:
-            for table in ("reading", "reading_daily", "alert", "queue", "patient", "device_status"):
+            assert conn.execute("select count(*) from scad.patient").fetchone() == (1,)
+            for table in ("reading", "reading_daily", "alert", "queue", "device_status"):
                 assert conn.execute(f"select count(*) from scad.{table}").fetchone() == (0,)
             for forbidden in (
                 "select * from identity.person",

@@ -58,3 +58,33 @@ def register(app: typer.Typer) -> None:
             print(str(error).strip(), file=sys.stderr)
             raise typer.Exit(1) from None
         print(f"{login} may log in as {role}" + (f" of {care_team}" if care_team else ""))
+
+    factor = typer.Typer(no_args_is_help=True, help="The second factor of a person.")
+    account.add_typer(factor, name="second-factor")
+
+    @factor.command()
+    def reset(login: Annotated[str, typer.Argument(help="User name")]) -> None:
+        """Forget a person's authenticator and recovery codes, after the telephone was lost.
+
+        The person's sessions end. A role that must have a second factor sets a new one up at the next log-in.
+        Make sure of who asks.
+        """
+        import psycopg
+
+        from devices.times import to_datetime
+        from scad.clock import wall_ms
+        from scad.database import opened_database
+
+        with opened_database(psycopg.Error) as (_, conn), conn.transaction():
+            if conn.execute("select from scad.account where login = %s", (login,)).fetchone() is None:
+                print(f"there is no account {login!r}", file=sys.stderr)
+                raise typer.Exit(1)
+            conn.execute("delete from scad.recovery_code where login = %s", (login,))
+            gone = conn.execute("delete from scad.second_factor where login = %s", (login,)).rowcount
+            conn.execute("delete from scad.session where login = %s", (login,))
+            conn.execute(
+                "insert into scad.access_event (at, actor, event, subject)"
+                " values (%s, 'scad account', 'account-reset-factor', %s)",
+                (to_datetime(wall_ms()), login),
+            )
+        print(f"{login} has no second factor any more" if gone else f"{login} had no second factor")
