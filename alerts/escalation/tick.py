@@ -39,7 +39,6 @@ ESCALATION_LOCK = 0x5CAD_0005  # advisory lock: one process decides at a time
 AT_ONCE = 100
 """Alerts of one transaction. Their patients are locked until it ends, some 200 ms; a nurse who acts on one of
 them waits for that long."""
-ROUNDS_MAX = 500  # transactions of one tick: 50,000 steps, more than every alert of a large ward at once
 
 # Alerts that want an answer and have waited too long, or have no due time yet (raised by an older release).
 # Of what brought an alert back to the queue the last instant counts: nobody could answer it before.
@@ -53,6 +52,8 @@ select a.alert::text, a.class, a.peak_severity, p.care_team, a.due_at, a.due_fro
    and a.class = 'clinical' and a.escalation_level < %(levels)s
    and (a.due_at is null or (a.due_at <= %(now)s and a.peak_severity = any(%(severities)s)))
  order by a.due_at nulls last, a.alert"""
+
+_UNCHANGED = "select alert::text, escalation_level, due_at from scad.alert where alert = any(%s::uuid[])"
 
 _RENEW = """
 update scad.alert set due_at = %s, due_from = %s, due_severity = peak_severity where alert = %s"""
@@ -107,24 +108,37 @@ async def tick(conn: Connection, now: datetime) -> Ticked:
 
 
 async def _escalate(conn: Connection, teams: dict[str, Team], now: datetime) -> tuple[int, int, int, bool]:
-    """One step at a time, until no alert has a step left that is due."""
+    """Step by step, until no alert has a step left that is due."""
     renewed = escalated = unheard = 0
-    tried: set[tuple[str, int]] = set()  # an action that was refused is not asked for again in this tick
-    for _ in range(ROUNDS_MAX):
+    for _ in range(ESCALATION_MAX):
         async with conn.transaction():
-            if not (await _all(conn, "select pg_try_advisory_xact_lock(%s)", (ESCALATION_LOCK,)))[0][0]:
+            if not await _ours(conn):
                 return renewed, escalated, unheard, False
             candidates, fresh = await _candidates(conn, teams, now)
-            renewed += fresh
-            ready = [c for c in candidates if (c.alert, c.level) not in tried][:AT_ONCE]
-            if not ready:
-                return renewed, escalated, unheard, True
-            tried |= {(c.alert, c.level) for c in ready}
-            done = await _one_step(conn, ready, now)
+        renewed += fresh
+        for first in range(0, len(candidates), AT_ONCE):
+            async with conn.transaction():
+                if not await _ours(conn):
+                    return renewed, escalated, unheard, False
+                ready = await _as_they_were(conn, candidates[first : first + AT_ONCE])
+                done = await _one_step(conn, ready, now)
+                unheard += await _tell(conn, done, now)
             escalated += len(done)
-            unheard += await _tell(conn, done, now)
-    log.error("escalation.too_much", steps=escalated)
+        if not candidates:
+            break
     return renewed, escalated, unheard, True
+
+
+async def _ours(conn: Connection) -> bool:
+    """Whether this transaction decides; another process that does so will not be waited for."""
+    return bool((await _all(conn, "select pg_try_advisory_xact_lock(%s)", (ESCALATION_LOCK,)))[0][0])
+
+
+async def _as_they_were(conn: Connection, candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Those that nobody has escalated or renewed since they were looked for."""
+    rows = await _all(conn, _UNCHANGED, ([candidate.alert for candidate in candidates],))
+    now = {(alert, level, due) for alert, level, due in rows}
+    return [c for c in candidates if (c.alert, c.level, c.due) in now]
 
 
 async def _candidates(
