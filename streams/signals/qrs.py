@@ -1,16 +1,17 @@
 """Where the heart beats in a strip of ECG: QRS detection that looks at the whole strip at once.
 
 Three steps. (1) Energy of the slope and of the signal between 4 and 20 Hz has a peak at each QRS, and at much
-else; its peaks are the candidates. (2) A candidate's score says how high it is beside the beats around it and how
-well its shape agrees with other beats of the strip: muscle noise and electrode motion repeat no shape. (3)
-The beats are the chain of candidates with the highest sum of scores, less what it costs to have two beats
-too close or too far apart for the rhythm around them (dynamic programming). So a weak beat is found where one is
-missing, and a T wave, which comes too soon, is not taken for one; nothing is decided before the end is seen.
-Steps 2 and 3 repeat until the beats stay the same.
+else; its peaks are the candidates. (2) A candidate's score says how high it is beside the beats around it and
+beside what lies between them, and how well its shape agrees with other beats of the strip: muscle noise and
+electrode motion repeat no shape. (3) The beats are the chain of candidates with the highest sum of scores, less what
+it costs to have two beats too close or too far apart for the rhythm around them, or a beat and what may be its T or
+P wave (dynamic programming). So a weak beat is found where one is missing, and a T wave is not taken for one; nothing
+is decided before the end is seen. Steps 2 and 3 repeat until the beats stay the same.
 
 No filter has a phase, nothing needs time to learn, so the first and last beat of a strip count like any other.
-The figures were set on MIT-BIH record 100 and on synthetic strips with noise (tests/streams/strips.py); the
-general scheme follows Pan & Tompkins 1985 in its band and in its search for missed beats.
+The figures were set on synthetic strips of the kinds on which detectors fail (tests/streams/hard_strips.py) and on
+MIT-BIH record 100; docs/signals.md tells how, and what is reached on strips that were not used. The general scheme
+follows Pan & Tompkins 1985 in its band, in its test for T waves and in its search for missed beats.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import signal as dsp
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from streams.signals.filters import WORK_HZ, Floats, Ints, band_pass, sliding, smooth, to_work
 
@@ -25,55 +27,95 @@ Bools = NDArray[np.bool_]
 
 QRS_BAND_HZ = (4.0, 20.0)  # ventricular ectopics are slow: Pan & Tompkins' 5 to 15 Hz loses low ones
 SHAPE_BAND_HZ = (1.0, 30.0)
-ENERGY_WINDOW_S = 0.165
+ENERGY_WINDOW_S = 0.18
 SLOPE_EQUALS_SIGNAL_AT_RAD_S = 60.0  # at 9.5 Hz the slope weighs like the signal itself
+
+# A candidate's height is the geometric mean of its energy and its size: the QRS of a block is wide and poor in
+# fast components, a P wave beside it small and not so poor.
+SIZE_SHARE = 0.4
+SIZE_REACH_S = 0.08
 
 CANDIDATE_DISTANCE_S = 0.12
 CANDIDATE_MIN = 0.1  # of the level around: lower peaks are no beat in any rhythm
 FIRST_LEVEL_WINDOW_S = 1.5  # holds a beat above 40/min
-FIRST_THRESHOLD = 0.5
+FIRST_THRESHOLD = 0.35
 ROUNDS_MAX = 4  # the chain is stable after two or three
 
-THRESHOLD = 0.4  # of the level around, where height speaks neither for nor against a beat
-HEIGHT_SCORE = (-2.5, 1.8)  # bounds of log2(height / threshold)
-SHAPE_NEUTRAL = 0.55  # correlation that speaks neither way
-SHAPE_RANGE = (0.15, 0.95)  # a beat of a shape of its own is not held too much against it
-SHAPE_WEIGHT = 2.4
-SHAPE_BONUS = 0.8  # for near identity, from 0.85 to 0.95
+THRESHOLD = 0.30  # of the level around, where height speaks neither for nor against a beat
+HEIGHT_SCORE = (-2.0, 2.5)  # bounds of log2(height / threshold)
+SHAPE_NEUTRAL = 0.53  # correlation that speaks neither way
+SHAPE_RANGE = (0.2, 0.95)  # a beat of a shape of its own is not held too much against it
+SHAPE_WEIGHT = 2.3
+SHAPE_BONUS = 0.75  # for near identity, from 0.85 to 0.95
+MODEL_MIN = 0.55  # of the level: a lower beat lends its shape to no other, or P waves vouch for P waves
 SHAPE_FRIENDS = 3  # a shape must be shared with so many beats
 SHAPE_BEATS_MIN = 4
 SHAPE_SPAN_S = (0.19, 0.30)  # before and after the peak: QRS, ST segment and part of the T wave
+SHAPE_MODELS_FULL = (
+    20  # among fewer, a shape of its own speaks less against a beat: a short strip shows each kind once
+)
 SHAPE_LAG = 2  # samples at WORK_HZ
 
 # A candidate that lies this long after a beat and before the next, and is no lower than this beside them, may
 # be a beat of another kind, and lends its shape to its like: small normal beats among large ectopic ones.
 APART_S = (0.45, 0.30)
-APART_MIN = 0.25
+APART_MIN = 0.29
+
+# What lies between the beats (the lowest third of HUM_WINDOW_S) fluctuates: its peaks are about twice as high and no
+# beats. In a quiet strip THRESHOLD decides, in noise this.
+HUM_WINDOW_S = 4.0
+HUM_QUANTILE = 0.3
+HUM_FACTOR = 2.2
+HUM_MAX = 0.8  # in a racing heart nothing lies between the beats
 
 LEVEL_BEATS = 9  # neighbours that set the level and the usual interval
-LEVEL_QUANTILE = 0.335  # below the median: among large ectopics the small normal beats set it
-LEVEL_FLOOR = 0.35  # of the strip's level
+LEVEL_QUANTILE = 0.34  # below the median: among large ectopics the small normal beats set it
+LEVEL_LEAST = (
+    0.72  # of the level that the highest candidates set: P waves that were let in do not lower it further
+)
+LEVEL_FLOOR = 0.4  # of the strip's level
 
 RR_START_S = 0.8
 RR_RANGE_S = (0.3, 1.5)
 RR_CAP_S = 1.2  # in slow rhythms intervals are judged as at 50/min
 GAP_FREE = 1.35  # usual intervals
-GAP_COST = 0.4  # for each usual interval more
-GAP_COST_MAX = 0.8  # pauses happen
-CLOSE_FREE = 0.8
-CLOSE_COST = 2.83  # for each usual interval less
+GAP_COST = 1.0  # for each usual interval more
+GAP_COST_MAX = 0.75  # pauses happen
+CLOSE_FREE = 0.7
+CLOSE_COST = 2.8  # for each usual interval less
 REFRACTORY_S = 0.2
 RACING_S = 0.3  # intervals below cost RACING_COST a second more
 RACING_COST = 20.0
 # What opens a strip may be the T wave of a beat before it: a first beat so early must be better than neutral.
 START_DOUBT_S = 0.4
-START_DOUBT = 1.0
+START_DOUBT = 0.5
+
+# A T wave follows its QRS by up to T_END_S, a P wave precedes it by up to P_END_S; both are blunter by more than
+# BLUNT_FREE octaves in the upper half of the QRS's band, or the P wave that much smaller, and no T wave is GIANT times
+# as high as its QRS.
+SHARP_BAND_HZ = (8.0, 22.0)
+SHARP_WINDOW_S = 0.1
+SHARP_REACH_S = 0.05
+BLUNT_FREE, BLUNT_MAX = 1.05, 2.0
+T_COST, P_COST = (
+    0.75,
+    4.0,
+)  # for each octave; an ectopic beat may follow as soon as a T wave, nothing as soon as a QRS its P
+T_END_S, T_FADE_S = 0.42, 0.09  # beyond the first no cost, full cost the second before
+P_END_S, P_FADE_S = 0.30, 0.05
+GIANT = 1.2
+
+# Candidates are compared with each other: time and memory grow with the square of their number, some 300 a minute.
+# What is longer than the strips that devices send is cut into pieces that overlap by the margin on both sides.
+LONG_S = 130.0
+PIECE_S = 60.0
+MARGIN_S = 8.0
 
 PEAK_SEARCH_S = 0.07
 PEAK_BASE_S = 0.2
 PEAK_BAND_HZ = (1.0, 40.0)
 
-EDGE_S = 0.12  # a beat this close to an edge may have its peak beyond it
+EDGE_S = 0.07  # a beat this close to an edge may have its peak beyond it
 EDGE_REACH_S = 0.16
 EDGE_SPAN_S = (0.2, 0.25)
 EDGE_MATCH = 0.8
@@ -89,15 +131,31 @@ def detect_beats(samples_mv: Floats, fs: float) -> Ints:
 
     `samples_mv` has shape (n,), finite, in mV at `fs` Hz, 100 to 1000; any n. Empty when nothing stands out.
     """
+    if samples_mv.size > fs * LONG_S:
+        return _piecewise(samples_mv, fs)
     if samples_mv.size < fs * REFRACTORY_S:
         return np.empty(0, dtype=np.int64)
     work, scale = to_work(samples_mv - np.median(samples_mv), fs)
     shape = band_pass(work, *SHAPE_BAND_HZ, WORK_HZ)
-    beats = _chain(qrs_energy(work), shape)
+    beats = _chain(qrs_energy(work), shape, sharpness(work))
     if beats.size == 0:
         return beats
     peaks = _peaks(samples_mv, fs, beats / scale)
     return _drop_beyond_edges(peaks, np.round(peaks * scale).astype(np.int64), shape)
+
+
+def _piecewise(samples_mv: Floats, fs: float) -> Ints:
+    """Beats of a long recording, from pieces that overlap: what each finds within its own part counts."""
+    core, margin = int(PIECE_S * fs), int(MARGIN_S * fs)
+    found = []
+    for first in range(0, samples_mv.size, core):
+        begin = max(0, first - margin)
+        beats = detect_beats(samples_mv[begin : first + core + margin], fs) + begin
+        found.append(beats[(beats >= first) & (beats < first + core)])
+    beats = np.concatenate(found)
+    # A beat on the border between two parts may be placed on either side of it by both.
+    twice = np.flatnonzero(np.diff(beats) < REFRACTORY_S * fs) + 1
+    return np.delete(beats, twice)
 
 
 def qrs_energy(work: Floats) -> Floats:
@@ -108,33 +166,68 @@ def qrs_energy(work: Floats) -> Floats:
     return np.sqrt(np.maximum(energy, 0.0))
 
 
-def _chain(energy: Floats, shape: Floats) -> Ints:
+def sharpness(work: Floats) -> Floats:
+    """Root of the smoothed energy in the upper half of the QRS band, its maximum near by, in mV; shape kept.
+
+    A T wave as tall as the QRS, or a P wave beside a small one, has next to none.
+    """
+    energy = smooth(band_pass(work, *SHARP_BAND_HZ, WORK_HZ) ** 2, SHARP_WINDOW_S, WORK_HZ)
+    width = 2 * int(SHARP_REACH_S * WORK_HZ) + 1
+    return np.asarray(maximum_filter1d(np.sqrt(np.maximum(energy, 0.0)), width), dtype=np.float64)
+
+
+def _chain(energy: Floats, shape: Floats, sharp: Floats) -> Ints:
     """The candidates that are beats, as positions at WORK_HZ."""
     # Zeros on both sides let a peak at the very edge be one.
     at = dsp.find_peaks(np.pad(energy, 1), distance=int(CANDIDATE_DISTANCE_S * WORK_HZ))[0] - 1
     at = at[energy[at] > AMPLITUDE_MIN_MV]
     if at.size == 0:
         return np.empty(0, dtype=np.int64)
-    level, floor = _first_level(at, energy[at], energy.size)
-    kept = energy[at] > CANDIDATE_MIN * level
-    at, height, level = at[kept], energy[at][kept], level[kept]
+    size = _size(shape)
+    height = _mean(energy[at], size[at])
+    level, floor = _first_level(at, height, energy.size)
+    kept = height > CANDIDATE_MIN * level
+    least = np.maximum(LEVEL_FLOOR * floor, LEVEL_LEAST * level[kept])
+    at, height, level = at[kept], height[kept], level[kept]
+    hum = _mean(_hum(energy)[at], _hum(size)[at])
     time_s, length_s = at / WORK_HZ, energy.size / WORK_HZ
     usual_s = np.full(at.size, RR_START_S)
     score = np.clip(np.log2(height / level / FIRST_THRESHOLD), *HEIGHT_SCORE)
-    beats = _best_chain(time_s, score, usual_s, length_s, close_cost=0.0)
+    waves = _wave_cost(time_s, height, sharp[at], size[at])
+    beats = _best_chain(time_s, score, usual_s, length_s, waves)
     for _ in range(ROUNDS_MAX):
         if np.count_nonzero(beats) < 2:
             break
-        level = np.maximum(_level_around(at, beats, height), LEVEL_FLOOR * floor)
+        level = np.maximum(_level_around(at, beats, height), least)
         relative = height / level
-        models = (beats & (relative > FIRST_THRESHOLD)) | _apart(time_s, beats, relative)
-        score = _score(relative, shape, at, models)
+        models = (beats & (relative > MODEL_MIN)) | _apart(time_s, beats, relative)
+        threshold = np.clip(HUM_FACTOR * hum / level, THRESHOLD, HUM_MAX)
+        score = _score(relative, threshold, shape, at, models)
         usual_s = _usual_interval(time_s, beats)
-        again = _best_chain(time_s, score, usual_s, length_s, CLOSE_COST)
+        again = _best_chain(time_s, score, usual_s, length_s, waves + _close_cost(time_s, usual_s))
         if np.array_equal(again, beats):
             break
         beats = again
     return np.asarray(at[beats], dtype=np.int64)
+
+
+def _mean(energy: Floats, size: Floats) -> Floats:
+    """Geometric mean, weighted; shape kept."""
+    return np.asarray(energy ** (1.0 - SIZE_SHARE) * size**SIZE_SHARE, dtype=np.float64)
+
+
+def _hum(values: Floats) -> Floats:
+    """What is there between the beats: the lowest third, within 2 s of each sample. Shape kept."""
+    width = int(HUM_WINDOW_S * WORK_HZ)
+    starts = np.arange(0, max(1, values.size - width // 2), width // 4)
+    found = np.array([np.quantile(values[first : first + width], HUM_QUANTILE) for first in starts])
+    return np.asarray(np.interp(np.arange(values.size), starts + width / 2, found), dtype=np.float64)
+
+
+def _size(shape: Floats) -> Floats:
+    """Height from lowest to highest within SIZE_REACH_S of each sample, in mV; shape kept."""
+    width = 2 * int(SIZE_REACH_S * WORK_HZ) + 1
+    return np.asarray(maximum_filter1d(shape, width) - minimum_filter1d(shape, width), dtype=np.float64)
 
 
 def _first_level(at: Ints, height: Floats, length: int) -> tuple[Floats, float]:
@@ -174,13 +267,14 @@ def _apart(time_s: Floats, beats: Bools, relative: Floats) -> Bools:
     return np.asarray(~beats & (relative > APART_MIN) & (since > APART_S[0]) & (until > APART_S[1]))
 
 
-def _score(relative: Floats, shape: Floats, at: Ints, models: Bools) -> Floats:
+def _score(relative: Floats, threshold: Floats, shape: Floats, at: Ints, models: Bools) -> Floats:
     """What speaks for each candidate: its height against the level around, and its likeness to models."""
     likeness = np.full(at.size, SHAPE_NEUTRAL)
     if np.count_nonzero(models) >= SHAPE_BEATS_MIN:
         likeness = shared_shape(shape, at, models)
-    by_height = np.clip(np.log2(np.maximum(relative, 1e-3) / THRESHOLD), *HEIGHT_SCORE)
+    by_height = np.clip(np.log2(np.maximum(relative, 1e-3) / threshold), *HEIGHT_SCORE)
     by_shape = SHAPE_WEIGHT * (np.clip(likeness, *SHAPE_RANGE) - SHAPE_NEUTRAL)
+    by_shape *= np.where(by_shape < 0.0, min(1.0, np.count_nonzero(models) / SHAPE_MODELS_FULL), 1.0)
     return np.asarray(by_height + by_shape + SHAPE_BONUS * np.clip((likeness - 0.85) / 0.1, 0.0, 1.0))
 
 
@@ -209,12 +303,32 @@ def _normalised(windows: Floats) -> Floats:
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
 
 
-def _best_chain(time_s: Floats, score: Floats, usual_s: Floats, length_s: float, close_cost: float) -> Bools:
-    """Which candidates make the chain with the highest sum; shape (n,), n ≥ 1."""
+def _wave_cost(time_s: Floats, height: Floats, sharp: Floats, size: Floats) -> Floats:
+    """What it costs to hold both of two candidates (row after column) for beats, when one looks like the T or P
+    wave of the other: near it, blunter, and the T wave no giant beside its QRS."""
+    interval = time_s[:, None] - time_s[None, :]
+    octaves = np.log2(np.maximum(sharp, AMPLITUDE_MIN_MV))
+    blunter = octaves[None, :] - octaves[:, None]
+    as_t = np.clip(blunter - BLUNT_FREE, 0.0, BLUNT_MAX) * np.clip((T_END_S - interval) / T_FADE_S, 0.0, 1.0)
+    as_t[height[:, None] > GIANT * height[None, :]] = 0.0
+    sizes = np.log2(np.maximum(size, AMPLITUDE_MIN_MV))
+    lesser = np.maximum(-blunter, sizes[:, None] - sizes[None, :])
+    as_p = np.clip(lesser - BLUNT_FREE, 0.0, BLUNT_MAX) * np.clip((P_END_S - interval) / P_FADE_S, 0.0, 1.0)
+    return np.asarray(T_COST * as_t + P_COST * as_p)
+
+
+def _close_cost(time_s: Floats, usual_s: Floats) -> Floats:
+    """What it costs that one candidate (row) follows another (column) sooner than beats do around it."""
     interval = time_s[:, None] - time_s[None, :]
     usual = np.minimum(usual_s, RR_CAP_S)[:, None]
-    cost = _gap_cost(interval, usual)
-    cost += close_cost * np.maximum(CLOSE_FREE - interval / usual, 0.0)
+    return np.asarray(CLOSE_COST * np.maximum(CLOSE_FREE - interval / usual, 0.0))
+
+
+def _best_chain(time_s: Floats, score: Floats, usual_s: Floats, length_s: float, pair_cost: Floats) -> Bools:
+    """Which candidates make the chain with the highest sum; shape (n,), n ≥ 1; `pair_cost` of shape (n, n)."""
+    interval = time_s[:, None] - time_s[None, :]
+    usual = np.minimum(usual_s, RR_CAP_S)[:, None]
+    cost = pair_cost + _gap_cost(interval, usual)
     cost += RACING_COST * np.maximum(RACING_S - interval, 0.0)
     cost[interval < REFRACTORY_S] = np.inf
     best = score - _gap_cost(time_s, usual[:, 0]) - START_DOUBT * (time_s < START_DOUBT_S)
