@@ -19,7 +19,8 @@ class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class GlucoseTrend:
     """Projected glucose in `ahead_minutes`, in mg/dL, by a straight line through the last `window_minutes`.
 
-    Nothing when the sensor's data has a gap in the window (no arrow, as sensors' manuals have it), when there
+    From `only_below` on the value itself stands: a fall from higher up is mostly caught on its way. Nothing when
+    the sensor's data has a gap in the window (no arrow, as sensors' manuals have it), when there
     are fewer than `min_values`, or when glucose does not fall. Fingersticks say nothing here.
     """
 
@@ -32,6 +33,7 @@ class GlucoseTrend:
         self.kinds = frozenset({"glucose"})
         self.window_ms = int(parameters.number("window_minutes", 20, low=10, high=60) * 60_000)
         self.ahead_min = parameters.number("ahead_minutes", 20, low=5, high=60)
+        self.only_below = parameters.number("only_below", 90, low=60, high=500)
         self.min_values = int(parameters.number("min_values", 4, low=3, high=30))
         self.max_gap_ms = int(parameters.number("max_gap_minutes", 8, low=1, high=30) * 60_000)
 
@@ -52,7 +54,7 @@ class GlucoseTrend:
         if len(kept) < self.min_values:
             return after, None
         slope = _slope_per_min(kept)
-        projected = value + min(0.0, slope) * self.ahead_min
+        projected = value + min(0.0, slope) * self.ahead_min if value < self.only_below else value
         return after, Measure(
             (projected,), (kept[0], kept[-1]), extra={"now": value, "rate": slope, "ahead": self.ahead_min}
         )

@@ -126,13 +126,23 @@ def test_above_300_for_an_hour_on_a_sensor() -> None:
 
 def test_falling_glucose_is_told_before_it_is_low() -> None:
     patient = sensor(Patient(DM), [130, 120, 110, 100]).quiet()  # 2 mg/dL a minute: 60 in 20 minutes
-    patient.at("2026-03-02 08:20").glucose(90, SENSOR).quiet()  # 50 in 20 minutes, for the first time
-    patient.at("2026-03-02 08:25").glucose(80, SENSOR).raised("glucose-falling", "medium")
+    patient.at("2026-03-02 08:20").glucose(89, SENSOR).quiet()  # 48 in 20 minutes, for the first time
+    patient.at("2026-03-02 08:25").glucose(79, SENSOR).quiet()
+    patient.at("2026-03-02 08:30").glucose(69, SENSOR).raised("glucose-falling", "medium")
     signal = patient.signal("glucose-falling")
-    assert signal.value == pytest.approx(40.0)
+    assert signal.value == pytest.approx(27.8)
     french, english = patient.sentences("glucose-falling")
-    assert "Glucose 80 mg/dL et en baisse : 40 mg/dL prévus dans 20 minutes" in french
-    assert "40 mg/dL expected in 20 minutes" in english
+    assert "Glucose 69 mg/dL et en baisse : 28 mg/dL prévus dans 20 minutes" in french
+    assert "28 mg/dL expected in 20 minutes" in english
+
+
+def test_a_fall_that_stops_after_two_predictions_is_not_told() -> None:
+    patient = sensor(Patient(DM), [130, 120, 110, 100, 89, 79, 91, 99])
+    assert "glucose-falling" not in patient.rules_raised()
+
+
+def test_a_fast_fall_from_high_up_is_not_told_before_90() -> None:
+    sensor(Patient(DM), [250, 230, 210, 190, 170, 150, 130, 110, 95]).quiet("glucose-falling")
 
 
 def test_a_fall_is_not_projected_across_a_gap_of_the_sensor() -> None:
