@@ -30,7 +30,7 @@ from alerts.store.rows import (
     from_record,
     load_parameters,
     surroundings,
-    to_record,
+    to_records,
 )
 from devices.times import from_datetime, to_datetime
 
@@ -170,8 +170,7 @@ async def _begin(conn: Connection, alerts: Sequence[str], patients: Sequence[str
 async def _finish(conn: Connection, work: Work, at_ms: int) -> None:
     rows = work.finish()
     if rows:
-        async with conn.cursor() as cursor:
-            await cursor.executemany(UPSERT, [to_record(row) for row in rows])
+        await conn.execute(UPSERT.encode(), (to_records(rows),))
     if work.consequences:
         count_suppressions(work.consequences)
         entries = [entry(consequence, at_ms) for consequence in work.consequences]

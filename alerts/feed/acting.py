@@ -23,8 +23,6 @@ _NAMES = "select login, display_name from scad.account where login = any(%s)"
 async def perform(feed: Feed, viewer: Viewer, which: UUID, request: ActionRequest) -> Alert | Conflict | None:
     """The alert after the action; why not, with the alert as it is; None when the viewer has no such alert."""
     async with feed.database.writing(viewer) as conn:
-        if await queries.alert(conn, viewer, which) is None:
-            return None
         at = to_datetime(feed.clock.now_ms())
         result = await act(conn, which, request, viewer.login, at)
         now = await queries.alert(conn, viewer, which)

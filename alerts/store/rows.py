@@ -34,7 +34,8 @@ _TEXTS = {"alert": "text", "supersedes": "text[]", "superseded_by": "text", "inh
 
 SELECT = "select " + ", ".join(f"{c}::{_TEXTS[c]} as {c}" if c in _TEXTS else c for c in COLUMNS)
 UPSERT = (
-    f"insert into scad.alert ({', '.join(COLUMNS)}) values ({', '.join(['%s'] * len(COLUMNS))})"  # noqa: S608
+    f"insert into scad.alert ({', '.join(COLUMNS)}) select {', '.join(COLUMNS)}"  # noqa: S608
+    " from jsonb_populate_recordset(null::scad.alert, %s)"  # one plan for all: with row-level security it costs
     f" on conflict (alert) do update set {', '.join(f'{c} = excluded.{c}' for c in COLUMNS if c != 'alert')}"
 )
 LOCK_NEW = """
@@ -77,16 +78,18 @@ def from_record(record: Mapping[str, Any]) -> AlertRow:
     return msgspec.convert(given, AlertRow)
 
 
-def to_record(row: AlertRow) -> tuple[object, ...]:
+def to_records(rows: Iterable[AlertRow]) -> Jsonb:
+    """The parameter of UPSERT: every row, by the names of the columns."""
+    return Jsonb([_to_record(row) for row in rows])
+
+
+def _to_record(row: AlertRow) -> dict[str, object]:
     record: dict[str, object] = msgspec.structs.asdict(row)
-    record["explanation"] = Jsonb(row.explanation)
-    record["evidence"] = Jsonb(msgspec.to_builtins(row.evidence))
-    record["last_action"] = None if row.last_action is None else Jsonb(row.last_action)
-    record["supersedes"] = list(row.supersedes)
+    record["evidence"] = msgspec.to_builtins(row.evidence)
     for name in _INSTANTS:
         instant = getattr(row, name)
-        record[name] = None if instant is None else to_datetime(instant)
-    return tuple(record[_RENAMED.get(column, column)] for column in COLUMNS)
+        record[name] = None if instant is None else to_datetime(instant).isoformat()
+    return {column: record[_RENAMED.get(column, column)] for column in COLUMNS}
 
 
 def load_parameters(alerts: Sequence[str], patients: Sequence[str], now_ms: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from alerts.store.rows import (
     from_record,
     load_parameters,
     surroundings,
-    to_record,
+    to_records,
 )
 from devices.times import format_instant, from_datetime, parse_instant, to_datetime
 from streams.signal import AlertSignal, StandingEpisode, encode_signal
@@ -196,8 +196,9 @@ def _load(conn: Connection, alerts: list[str], patients: list[str], now_ms: int)
 
 
 def _save(conn: Connection, rows: Iterable[AlertRow]) -> None:
-    with conn.cursor() as cursor:
-        cursor.executemany(UPSERT, [to_record(row) for row in rows])
+    records = list(rows)
+    if records:
+        conn.execute(UPSERT, (to_records(records),))
 
 
 def _refold(conn: Connection, work: Work, patient: str, fresh: list[AlertSignal], stored_at_ms: int) -> None:
