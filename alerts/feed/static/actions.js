@@ -1,7 +1,7 @@
 // What somebody does with an alert: one request, who was quicker when it is refused, and a way back.
 
 import { now } from "./clock.js";
-import { alertId, patientOf, refreshOwn } from "./rows.js";
+import { alertId, focusAlert, patientOf, refreshOwn } from "./rows.js";
 import { count, isQueue, page, say, texts } from "./texts.js";
 
 const TOAST_MS = 10000;
@@ -176,6 +176,11 @@ function startDialogs() {
       dialog.close();
       const item = document.querySelector(opener);
       if (item !== null) begin(item, chosen.dataset.do);
+    });
+    dialog.addEventListener("close", () => {
+      // what had the focus may have been put in place anew meanwhile
+      const item = document.activeElement === document.body && opener !== null && document.querySelector(opener);
+      if (item) focusAlert(item);
     });
     dialog.addEventListener("submit", (event) => {
       event.preventDefault();

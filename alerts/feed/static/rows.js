@@ -3,7 +3,7 @@
 import { setClock, tick } from "./clock.js";
 import { count, page, say } from "./texts.js";
 
-const GATHER_MS = 150; // events within this time share one request for rows
+const GATHER_MS = 80; // events within this time share one request for rows
 const ROWS_AT_ONCE = 100; // patients whose rows are fetched at once (the server's bound)
 const RETRY_MS = 3000;
 const TOUCH_MS = 2000; // after a touch nothing moves for so long
@@ -117,7 +117,8 @@ function remove(row) {
   const alerts = [...page.querySelectorAll(".alert")];
   const last = alerts.findLastIndex((alert) => row.contains(alert));
   const next = alerts[last + 1] ?? alerts[alerts.findIndex((alert) => row.contains(alert)) - 1];
-  const focused = row.contains(document.activeElement);
+  const lost = document.activeElement === document.body && row.querySelector(".marked") !== null;
+  const focused = lost || row.contains(document.activeElement);
   row.remove();
   if (focused && next !== undefined) focusAlert(next);
 }
