@@ -43,4 +43,25 @@ if (form) {
   });
 }
 
+// Typed-in values that are on their way: the list is fetched again until each has come back.
+const POLL_MS = 2000;
+const POLLS_MAX = 60; // two minutes; then somebody asks by the link
+
+async function follow(polls) {
+  const list = document.querySelector("#entered[data-waiting]");
+  if (!list || polls === 0) return;
+  await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  try {
+    const answer = await fetch(location.pathname + location.search);
+    if (answer.ok && !answer.redirected) {
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("#entered");
+      if (fresh && !list.contains(document.activeElement)) list.replaceWith(fresh);
+    }
+  } catch {
+    // The next turn asks again.
+  }
+  follow(polls - 1);
+}
+
+follow(POLLS_MAX);
 document.querySelector("#faults")?.focus();

@@ -152,7 +152,7 @@ def _schedule(form: Form, base: PlanVersion, rhythms: dict[str, ExpectedEvery]) 
     schedule = {}
     for kind, usual in rhythms.items():
         before = base.schedule.get(kind)
-        if f"every:{kind}" not in form.typed:
+        if not {f"every:{kind}", f"overdue:{kind}"} & set(form.typed):
             if before is not None:
                 schedule[kind] = before
             continue

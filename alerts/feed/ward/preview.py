@@ -18,7 +18,7 @@ from devices.times import format_instant, parse_instant
 from streams.engine import Engine
 from streams.plans import CarePlan, PlanVersion
 from streams.protocols.model import Library
-from streams.signal import SEVERITY_RANK, StandingEpisode
+from streams.signal import StandingEpisode
 
 DAYS = 90
 LEAD_DAYS = 35
@@ -207,16 +207,25 @@ def _episode(standing: StandingEpisode) -> Episode:
 
 
 def _compare(key: tuple[str, str], old: list[Episode], new: list[Episode]) -> RuleChange:
-    added = tuple(e for e in new if not any(e.overlaps(other) for other in old))
-    gone = tuple(e for e in old if not any(e.overlaps(other) for other in new))
-    changed = []
-    for episode in old:
-        match = next((other for other in new if episode.overlaps(other)), None)
-        if match is not None and (match.start_ms, match.severity) != (episode.start_ms, episode.severity):
-            changed.append((episode, match))
-    return RuleChange(*key, tuple(old), tuple(new), added, gone, tuple(changed))
-
-
-def worst(episodes: Iterable[Episode]) -> str:
-    """The gravest severity among episodes; empty without one."""
-    return max((e.severity for e in episodes), key=lambda s: SEVERITY_RANK[s], default="")
+    """Pair the episodes of one rule in order of time, each with at most one that it overlaps; what is left over
+    was added or is gone. Episodes of one rule never overlap each other."""
+    before, after = (sorted(episodes, key=lambda e: e.start_ms) for episodes in (old, new))
+    added: list[Episode] = []
+    gone: list[Episode] = []
+    changed: list[tuple[Episode, Episode]] = []
+    i = j = 0
+    while i < len(before) and j < len(after):
+        was, would = before[i], after[j]
+        if was.overlaps(would):
+            if (was.start_ms, was.severity) != (would.start_ms, would.severity):
+                changed.append((was, would))
+            i, j = i + 1, j + 1
+        elif was.start_ms < would.start_ms:
+            gone.append(was)
+            i += 1
+        else:
+            added.append(would)
+            j += 1
+    gone += before[i:]
+    added += after[j:]
+    return RuleChange(*key, tuple(before), tuple(after), tuple(added), tuple(gone), tuple(changed))

@@ -226,7 +226,8 @@ async def notes(conn: Connection, patient: str) -> list[dict[str, Any]]:
         """
         select e.at, e.event, coalesce(c.display_name, e.actor) as who, e.body ->> 'note' as note
           from scad.my_alert_event e left join scad.account c on c.login = e.actor
-         where e.patient = %s and e.kind = 'action' and coalesce(e.body ->> 'note', '') <> ''
+         where e.patient = %s and e.kind = 'action' and e.event not like 'plan-%%'
+           and coalesce(e.body ->> 'note', '') <> ''
          order by e.id desc limit %s""",
         (patient, NOTES_MAX),
     )
