@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -294,3 +295,19 @@ def test_an_alert_closed_when_it_was_over_comes_back_acknowledged_when_it_goes_o
     row = after(made(condition="cleared", cleared_at=T0 + MINUTE), "resolve")
     row.condition, row.cleared_at = "raised", None
     assert settled_state(row) == "acknowledged"
+
+
+def test_the_guide_has_the_table_as_it_is():
+    text = (Path(__file__).parents[2] / "docs/alerts.md").read_text()
+    table = text.split("## What each state refuses")[1].split("What an action needs")[0]
+    (head, *lines) = [
+        line for line in table.splitlines() if line.startswith(("| state |", *(f"| {s} |" for s in STATES)))
+    ]
+    actions = [cell.strip() for cell in head.strip("|").split("|")][1:]
+    found = {}
+    for line in lines:
+        state, *cells_ = [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        found[state] = {action: cell for action, cell in zip(actions, cells_, strict=True) if cell}
+    assert found == {state: dict(refused) for state, refused in REFUSED.items()}
+    for name in (*REFUSALS, *OUTCOMES, *FALSE_REASONS):
+        assert name in text, f"docs/alerts.md does not name {name}"
