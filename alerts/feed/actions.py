@@ -141,7 +141,7 @@ async def act_on_alert(
     if result is None:
         raise MissingError("alert")
     if isinstance(result, Conflict):
-        return JSONResponse(result.model_dump(mode="json"), 409)
+        return JSONResponse(result.model_dump(mode="json", by_alias=True), 409)
     return Acknowledged(alert=result)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.resources import files
 from urllib.parse import quote
 
@@ -35,6 +36,7 @@ from alerts.feed.forms import forms
 from alerts.feed.guard import Guard
 from alerts.feed.login import login_routes
 from alerts.feed.metrics import FeedMetrics
+from alerts.feed.openapi import complete
 from alerts.feed.operations import operations
 from alerts.feed.pages import pages
 from alerts.feed.people import people
@@ -110,6 +112,7 @@ def create_app(
     # A log-out that goes on to the provider is a form's answer: the policy must let it.
     form_action = f"'self' {access.provider.origin}" if access.provider is not None else "'self'"
     app.add_middleware(Guard, metrics=metrics, form_action=form_action)
+    app.openapi = partial(complete, app)  # type: ignore[method-assign]
     _handle_errors(app)
     return app
 

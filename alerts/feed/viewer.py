@@ -12,6 +12,7 @@ ROLES: tuple[Role, ...] = ("nurse", "physician", "administrator", "engineer", "a
 # Who may change what becomes of an alert: those who answer for patients.
 ACTING: frozenset[Role] = frozenset({"nurse", "physician"})
 
+
 @dataclass(frozen=True, slots=True)
 class Viewer:
     """A logged-in person. `teams` are the care teams whose patients the person sees; an auditor without a
