@@ -183,8 +183,8 @@ def from_silence(silence: Silence, key: RuleKey, state: PatientState, library: L
 def _last_readings(state: PatientState, kind: str, at_ms: int) -> tuple[Ref, ...]:
     """The readings after which there was silence, when they are still kept."""
     for lane in state.lanes.values():
-        place = lane.history.place((at_ms, "", 0, 0, 0))
-        for o in lane.history.observations[place : place + 8]:
+        _, observations, place = lane.history.since((at_ms, "", 0, 0, 0))
+        for o in observations[place : place + 8]:
             if o.at_ms == at_ms and o.kind == kind:
                 return (
                     Ref(o.at_ms, o.offset_min, o.device, o.epoch, o.seq, o.kind, o.x[0] if o.x else None),

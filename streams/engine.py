@@ -163,7 +163,7 @@ class Engine:
         keyed = [((o.at_ms, o.device, o.epoch, o.seq, o.digest), o) for o in arrived]
         if len(keyed) > 1:
             keyed.sort(key=_first)
-        newest = history.keys[-1] if history.keys else lane.base.key
+        newest = max(history.newest or NOTHING_BEFORE, lane.base.key)
         first: Key | None = None
         last: Key = NOTHING_BEFORE
         late = False
@@ -185,7 +185,7 @@ class Engine:
             if changed is None:
                 state.duplicates += 1
                 continue
-            newest = history.keys[-1]
+            newest = max(newest, key)
             no_reading.note(state, o)
             self._contradict(state, name, o, out)
             if in_order and changed[0] == key:
@@ -263,11 +263,9 @@ class Engine:
             place = bisect_left(lane.checkpoints, cut_ms, key=lambda c: c.key[0]) - 1
             lane.base = lane.checkpoints[place]
             del lane.checkpoints[: place + 1]
-            gone = lane.history.after(lane.base.key)
-            for o in lane.history.observations[:gone]:
+            for o in lane.history.forget_through(lane.base.key):
                 known = state.last_before.get(o.kind)
                 state.last_before[o.kind] = o.at_ms if known is None else max(known, o.at_ms)
-            lane.history.forget_before(gone)
             lane.closed = [(k, e) for k, e in lane.closed if k > lane.base.key]
         if not forgotten:
             return
@@ -291,6 +289,8 @@ class Engine:
 
         stored.read(state, data, begin, lambda name: self._programs.make(state.timeline, name))
         no_reading.expect(state)
+        for lane in state.lanes.values():
+            lane.history.cool()
         return state
 
 

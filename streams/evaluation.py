@@ -149,8 +149,9 @@ class Evaluator:
         lane.version, lane.since_checkpoint = start.version, 0
         lane.settle()
         agreed = False
-        keys, observations, index_at = lane.history.keys, lane.history.observations, state.timeline.index_at
-        for position in range(lane.history.after(start.key), len(observations)):
+        keys, observations, begin = lane.history.since((*start.key[:4], start.key[4] + 1))
+        index_at = state.timeline.index_at
+        for position in range(begin, len(observations)):
             o, key = observations[position], keys[position]
             self.advance(state, lane, index_at(o.at_ms), key, o, None)
             known = later.get(key)

@@ -204,41 +204,57 @@ _EXTRACT: dict[str, Callable[[Reading], tuple[float | None, ...]]] = {
 class History:
     """Observations of one lane in order, each once, with the identities that conflict.
 
-    `insert` says what changed; nothing here is evaluated. Lookups are by bisection over `keys`.
+    `insert` says what changed; nothing here is evaluated. Lookups are by bisection over the keys. What was
+    written and is old lies packed (`cool`): a sensor's six weeks take 20 kB instead of 5 MB. It is unpacked
+    when somebody asks for it, which a reading that is late by days does and hardly any other.
     """
 
-    __slots__ = ("_identities", "_packed", "conflicts", "keys", "newest_seq", "observations", "skip")
+    __slots__ = ("_cold", "_hot", "_identities", "_keys", "_packed", "conflicts", "newest_seq", "skip")
 
     def __init__(
         self,
-        observations: list[Observation] | None = None,
+        observations: Iterable[Observation] = (),
         conflicts: Iterable[tuple[str, int, int]] = (),
         packed: Iterable[bytes] = (),
         skip: int = 0,
     ) -> None:
-        self.observations: list[Observation] = observations or []
-        self.keys: list[Key] = [o.key for o in self.observations]
+        self._hot = list(observations)  # what lies behind the cold blocks
+        self._keys: list[Key] = [o.key for o in self._hot]
         self.newest_seq: dict[str, tuple[int, int]] = {}
         self.conflicts = frozenset(conflicts)
         """Identities that came with more than one content, here or in another lane of the patient."""
         self._identities: set[tuple[str, int, int]] | None = None  # made when a reading is out of order
         self._packed: list[bytes] = list(packed)  # the leading full blocks, as they stand on disk
+        self._cold: list[Key] = []  # of the first of those, which are nowhere else: the last key of each
         self.skip = skip
         """How many observations of the first packed block are forgotten: it is kept whole until all of it is, so
         that the blocks behind it stay as they are."""
-        for observation in self.observations:
+        for observation in self._hot:
             self._note_seq(observation)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return self._before_hot + len(self._hot)
 
-    def place(self, key: Key) -> int:
-        """Index of the first observation at or after `key`."""
-        return bisect_left(self.keys, key)
+    @property
+    def _before_hot(self) -> int:
+        return len(self._cold) * BLOCK - self.skip if self._cold else 0
 
-    def after(self, key: Key) -> int:
-        """Index of the first observation after `key`."""
-        return bisect_right(self.keys, key)
+    @property
+    def observations(self) -> list[Observation]:
+        """All of them, in order."""
+        self._thaw()
+        return self._hot
+
+    @property
+    def newest(self) -> Key | None:
+        """The key of the last observation."""
+        return self._keys[-1] if self._keys else None
+
+    def since(self, key: Key) -> tuple[list[Key], list[Observation], int]:
+        """Keys, observations, and the index in them of the first at or after `key`."""
+        if self._cold and key <= self._cold[-1]:
+            self._thaw()
+        return self._keys, self._hot, bisect_left(self._keys, key)
 
     def append(self, observation: Observation, key: Key) -> bool:
         """Put an observation behind all others, where it belongs, when nothing else has to be looked at: its
@@ -248,8 +264,8 @@ class History:
         if newest is not None and count <= newest:
             return False
         self.newest_seq[observation.device] = count
-        self.keys.append(key)
-        self.observations.append(observation)
+        self._keys.append(key)
+        self._hot.append(observation)
         if self._identities is not None:
             self._identities.add(observation.identity)
         return True
@@ -258,25 +274,25 @@ class History:
         """Put the observation where it belongs. Returns the first and the last key at which anything changed,
         or None when it was there already. With a conflict of identity that reaches over all its contents."""
         key = observation.key
-        if self.keys and key <= self.keys[-1]:
-            index = self.place(key)
-            if self.keys[index] == key:
+        if self._keys and key <= self._keys[-1]:
+            keys, observations, index = self.since(key)
+            if keys[index] == key:
                 return None
-            self.keys.insert(index, key)
-            self.observations.insert(index, observation)
-            del self._packed[(index + self.skip) // BLOCK :]
+            keys.insert(index, key)
+            observations.insert(index, observation)
+            del self._packed[(index + self._before_hot + self.skip) // BLOCK :]
             if not self._packed:
                 self.skip = 0
         else:
-            self.keys.append(key)
-            self.observations.append(observation)
+            self._keys.append(key)
+            self._hot.append(observation)
         if self._note_seq(observation):
             if self._identities is not None:
                 self._identities.add(observation.identity)
         elif self._twice(observation.identity):
             self.conflicts |= {observation.identity}
-            keys = [o.key for o in self.observations if o.identity == observation.identity]
-            return min(keys), max(keys)
+            same = [o.key for o in self.observations if o.identity == observation.identity]
+            return min(same), max(same)
         return key, key
 
     def contradicted(self, identity: tuple[str, int, int]) -> tuple[Key, Key] | None:
@@ -314,23 +330,61 @@ class History:
     def blocks(self, pack: Callable[[list[Observation]], bytes]) -> tuple[list[bytes], list[Observation]]:
         """The history for disk: full blocks packed, each once, and the observations after them. The first `skip` of
         the first block are forgotten."""
-        for start in range(self._tail, len(self.observations) - BLOCK + 1, BLOCK):
-            self._packed.append(pack(self.observations[start : start + BLOCK]))
-        return list(self._packed), self.observations[self._tail :]
+        start = self._tail
+        while start + BLOCK <= len(self._hot):
+            self._packed.append(pack(self._hot[start : start + BLOCK]))
+            start += BLOCK
+        return list(self._packed), self._hot[start:]
 
     @property
     def _tail(self) -> int:
-        """Index of the first observation behind the packed blocks."""
-        return len(self._packed) * BLOCK - self.skip
+        """Index in `_hot` of the first observation behind the packed blocks."""
+        return len(self._packed) * BLOCK - self.skip - self._before_hot if self._packed else 0
 
-    def forget_before(self, index: int) -> None:
-        """Drop the first `index` observations: nothing that may still arrive comes before them."""
-        if index == 0:
+    def cool(self) -> None:
+        """Let go of all packed blocks but the last."""
+        chilled = len(self._packed) - 1 - len(self._cold)
+        if chilled <= 0:
             return
-        del self.keys[:index]
-        del self.observations[:index]
+        count = chilled * BLOCK - (0 if self._cold else self.skip)
+        first = count - (chilled - 1) * BLOCK
+        self._cold += [self._keys[end - 1] for end in range(first, count + 1, BLOCK)]
+        del self._keys[:count]
+        del self._hot[:count]
         self._identities = None
-        whole, self.skip = divmod(index + self.skip, BLOCK)
-        del self._packed[:whole]
-        if not self._packed:
+
+    def _thaw(self) -> None:
+        if not self._cold:
+            return
+        old = [o for block in self._packed[: len(self._cold)] for o in _unpacked(block)][self.skip :]
+        self._cold.clear()
+        self._hot[:0] = old
+        self._keys[:0] = [o.key for o in old]
+
+    def forget_through(self, key: Key) -> list[Observation]:
+        """Drop the observations up to `key`, behind which everything belongs that may still arrive, and return
+        them. Those in a cold block stay until all of it may go."""
+        gone: list[Observation] = []
+        while self._cold and self._cold[0] <= key:
+            gone += _unpacked(self._packed.pop(0))[self.skip :]
+            del self._cold[0]
             self.skip = 0
+        if self._cold:
+            return gone
+        index = bisect_right(self._keys, key)
+        if index:
+            gone += self._hot[:index]
+            del self._keys[:index]
+            del self._hot[:index]
+            self._identities = None
+            whole, self.skip = divmod(index + self.skip, BLOCK)
+            del self._packed[:whole]
+            if not self._packed:
+                self.skip = 0
+        return gone
+
+
+def _unpacked(block: bytes) -> list[Observation]:
+    from streams.packing import unpack_block  # which needs Observation
+
+    return unpack_block(block)

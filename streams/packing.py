@@ -153,7 +153,8 @@ def _values(values: list[float | None]) -> _Values:
     if not known:
         return _Values(1.0, None, b"", missing)
     array = np.asarray(known, dtype=np.float64)
-    for scale in SCALES:
+    signed_zero = bool(np.any(np.signbit(array) & (array == 0.0)))  # -0.0 is no whole number
+    for scale in () if signed_zero else SCALES:
         whole = np.rint(array * scale)
         if np.array_equal(whole / scale, array) and np.abs(whole).max() < 2**31:
             return _Values(scale, _column(whole.astype(np.int64).tolist()), b"", missing)

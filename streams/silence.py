@@ -7,6 +7,7 @@ the schedule's grave instant on, and ends with the reading after which none is o
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Instants:
     __slots__ = ("gaps", "shortest_ms", "times")
 
     def __init__(self, times_ms: Iterable[int], shortest_ms: int) -> None:
-        self.times = sorted(set(times_ms))
+        self.times = array("q", sorted(set(times_ms)))
         self.shortest_ms = shortest_ms
         self.gaps = [(a, b) for a, b in pairwise(self.times) if b - a > shortest_ms]
 

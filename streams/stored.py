@@ -112,6 +112,7 @@ def write(state: PatientState) -> bytes:
             blocks=[len(block) for block in blocks],
             skip=lane.history.skip,
         )
+        lane.history.cool()
     layouts = {name: lane.program.layout for name, lane in state.lanes.items()}
     stored = Stored(
         format=FORMAT,

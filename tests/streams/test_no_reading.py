@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from hypothesis import HealthCheck, given, settings
@@ -284,7 +285,7 @@ def test_instants_that_come_in_any_order_have_the_gaps_of_the_sorted_ones(
     assert (instants.times, instants.gaps) == _made_at_once([m for m in minutes if m >= cut], shortest)
 
 
-def _made_at_once(minutes: list[int], shortest: int) -> tuple[list[int], list[tuple[int, int]]]:
+def _made_at_once(minutes: list[int], shortest: int) -> tuple[Sequence[int], list[tuple[int, int]]]:
     made = Instants(minutes, shortest)
     return made.times, made.gaps
 

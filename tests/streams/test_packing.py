@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.engine import Engine
@@ -11,6 +12,8 @@ from streams.packing import pack_block, unpack_block
 from streams.protocols import load_published
 from tests.streams.histories import START_MS
 from tests.streams.made import glucose_day
+
+THREE_WEEKS = glucose_day(START_MS, days=21)
 
 values = st.one_of(
     st.none(),
@@ -55,6 +58,7 @@ def observations(draw: st.DrawFn) -> list[Observation]:
 
 @settings(max_examples=300, deadline=None)
 @given(observations())
+@example([Observation(0, 0, "cg-1", 0, 0, content_digest("ecg", 0, 0, (-0.0,), (), False), "ecg", (-0.0,))])
 def test_a_block_comes_back_as_it_was(block: list[Observation]) -> None:
     assert unpack_block(pack_block(block)) == block
 
@@ -102,14 +106,21 @@ def test_six_weeks_of_continuous_glucose_take_less_than_48_kilobytes() -> None:
         st.tuples(
             st.sampled_from(["come", "come", "late", "forget", "write", "restart"]), st.integers(1, 400)
         ),
-        max_size=25,
+        max_size=16,
     )
 )
 def test_what_is_written_is_the_history_whatever_was_forgotten_and_came_late(
     steps: list[tuple[str, int]],
 ) -> None:
-    coming = iter(glucose_day(START_MS, days=40))
+    coming = iter(THREE_WEEKS)
     history, expected = History(), list[Observation]()
+
+    def is_expected(found: list[Observation]) -> None:
+        """What may be forgotten may stay for a while, in front of what must be there."""
+        longer = len(found) - len(expected)
+        assert 0 <= longer < BLOCK
+        assert found[longer:] == expected
+
     for what, number in steps:
         if what == "come":
             for o, _ in zip(coming, range(number), strict=False):
@@ -117,33 +128,51 @@ def test_what_is_written_is_the_history_whatever_was_forgotten_and_came_late(
                 expected.append(o)
         elif what == "late" and expected:
             place = number % len(expected)
-            before = expected[place]
-            at_ms = before.at_ms + 1_000
+            at_ms = expected[place].at_ms + 1_000
             digest = content_digest("glucose", at_ms, 60, (99.0, 1.0), (), False)
             late = Observation(at_ms, 60, "cg-2", 0, number, digest, "glucose", (99.0, 1.0))
             if history.insert(late) is not None:
                 expected.insert(place + 1, late)
-        elif what == "forget":
-            gone = min(number, len(expected))
-            history.forget_before(gone)
-            del expected[:gone]
-        else:
+                expected.sort(key=lambda o: o.key)
+        elif what == "forget" and expected:
+            number = min(number, len(expected))
+            history.forget_through(expected[number - 1].key)
+            del expected[:number]
+        elif what in ("write", "restart"):
             blocks, tail = history.blocks(pack_block)
             written = [o for block in blocks for o in unpack_block(block)][history.skip :] + tail
-            assert written == expected
+            is_expected(written)
             if what == "restart":
                 history = History(written, history.conflicts, blocks, history.skip)
-    assert history.observations == expected
+            history.cool()
+            assert len(history) == len(written)
+    is_expected(history.observations)
 
 
-def test_forgetting_packs_no_block_again() -> None:
-    history = History()
-    for o in glucose_day(START_MS, days=10):
-        history.insert(o)
+@pytest.mark.parametrize("cold", [False, True])
+def test_forgetting_packs_no_block_again(cold: bool) -> None:
+    readings = glucose_day(START_MS, days=10)
+    history = History(readings)
     before, _ = history.blocks(pack_block)
-    history.forget_before(BLOCK + 48)
+    if cold:
+        history.cool()
+    gone = history.forget_through(readings[BLOCK + 48].key)
     after, _ = history.blocks(_refused)
     assert after == before[1:]
+    assert gone == readings[: BLOCK if cold else BLOCK + 49]
+
+
+def test_what_is_packed_is_unpacked_only_for_what_is_older() -> None:
+    readings = glucose_day(START_MS, days=10)
+    history = History(readings)
+    history.blocks(pack_block)
+    history.cool()
+    hot = len(readings) % BLOCK + BLOCK
+    keys, found, place = history.since(readings[-hot].key)
+    assert (len(keys), len(found), place) == (hot, hot, 0)
+    keys, found, place = history.since(readings[3].key)
+    assert found == readings
+    assert place == 3
 
 
 def _refused(block: list[Observation]) -> bytes:
