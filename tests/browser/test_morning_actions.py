@@ -55,7 +55,7 @@ def test_a_morning_is_worked_with_keys_alone(feed: RunningFeed, window: Any):
 
     press("s")
     snooze = page.locator("#d-snooze")
-    snooze.get_by_label("4 hours").check()
+    snooze.get_by_label("4 hours", exact=True).check()
     snooze.get_by_label("Reason").fill("He is at his GP until noon")
     press("Enter")
     expect(page.locator(f'[id="a-{middle}"]')).to_have_count(0)
