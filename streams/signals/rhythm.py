@@ -59,13 +59,13 @@ ORDER_CHANCE = 0.5 * float(np.log(4 * np.pi))
 ORDER_WEIGHT = 5.0
 TENTHS_APART_SD = 2.563  # of a normal distribution, between its tenth and ninetieth percentile
 ORDER_ROWS = 512  # windows at a time: each takes WINDOW x WINDOW comparisons, 2 MB of truth values together
-SCORE_RANGE = (-1.0, 1.0)  # one wild window must not outweigh its neighbours
+SCORE_RANGE = (-0.8, 1.0)  # one wild window must not outweigh its neighbours
 
 # An episode reaches the first score and lasts while the second is held: fibrillation has calmer stretches.
-ENTER_SCORE, LEAVE_SCORE = 0.2, -0.35
+ENTER_SCORE, LEAVE_SCORE = 0.2, -0.4
 
 # A strip is too short for the score to rise and fall in it: what it has is its mean.
-STRIP_MS, STRIP_ENTER_SCORE = 90_000.0, 0.0
+STRIP_MS, STRIP_ENTER_SCORE = 90_000.0, 0.1
 
 # Exponential averages in both directions; 0.03 remembers some 33 intervals each way.
 AVERAGE_WEIGHT = 0.03
