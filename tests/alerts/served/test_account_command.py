@@ -52,3 +52,16 @@ def test_a_person_who_cannot_be_is_refused_with_the_reason(
     done = CliRunner().invoke(build_app(), command, input="correct horse battery\n")
     assert done.exit_code == 1
     assert message in done.output
+
+
+def test_a_second_factor_is_reset_from_the_shell(feed: RunningFeed, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SCAD_DATABASE", feed.feed.database.dsn)
+    feed.conn.execute("insert into scad.second_factor values ('medecin', 'A', now(), now(), 0)")
+    command = ["account", "second-factor", "reset"]
+    done = CliRunner().invoke(build_app(), [*command, "medecin"])
+    assert (done.exit_code, done.output) == (0, "medecin has no second factor any more\n")
+    assert feed.conn.execute("select count(*) from scad.second_factor").fetchone() == (0,)
+    again = CliRunner().invoke(build_app(), [*command, "medecin"])
+    assert again.output == "medecin had no second factor\n"
+    nobody = CliRunner().invoke(build_app(), [*command, "nobody"])
+    assert (nobody.exit_code, "no account 'nobody'" in nobody.output) == (1, True)
