@@ -17,6 +17,7 @@ from devices.readings import Reading
 from streams import topics
 from streams.patients import Patients, Work
 from streams.plans import CarePlan, PlanVersion
+from streams.protocols import Library, load_published
 from streams.record import Head, dump_record, load_head
 from streams.transport import FencedError, Grant
 
@@ -223,5 +224,48 @@ def test_a_plan_moves_the_deadline() -> None:
             await holder.change(Grant(0, 1), {"a": Work(plans=[(plan, record)], plans_next=offset + 1)})
         assert await holder.tick(Grant(0, 1), 8_000) == 0
         assert await holder.tick(Grant(0, 1), 9_000) == 1
+
+    asyncio.run(main())
+
+
+def test_other_protocols_make_every_patient_due_at_once_also_those_of_a_batch_under_way() -> None:
+    async def main() -> None:
+        world = World()
+        engine = StandInEngine()
+        table: Any = Table(world)
+        producer: Any = Producer(world)
+        holder = Patients(engine, table, producer)
+        await holder.change(Grant(0, 1), batch(["a", "b", "c"], 0))
+        assert await holder.tick(Grant(0, 1), 1) == 0
+        engine.use(load_published())
+        holder.evaluate_anew()
+        assert await holder.tick(Grant(0, 1), 1) == 3
+        assert await holder.tick(Grant(0, 1), 1) == 0
+
+        confirm = table.consumer.confirm
+
+        async def change_meanwhile(grant: Grant) -> None:
+            engine.use(Library())
+            holder.evaluate_anew()
+            await confirm(grant)
+
+        table.consumer.confirm = change_meanwhile
+        await holder.change(Grant(0, 1), batch(["a"] * 10, 3))
+        assert await holder.tick(Grant(0, 1), 1) == 3
+
+    asyncio.run(main())
+
+
+def test_a_state_of_other_protocols_is_due_when_its_partition_is_taken_over() -> None:
+    async def main() -> None:
+        world = World()
+        await patients(world).change(Grant(0, 1), batch(["a", "b"], 0))
+        engine = StandInEngine()
+        engine.use(load_published())
+        table: Any = Table(world)
+        producer: Any = Producer(world)
+        holder = Patients(engine, table, producer)
+        assert await holder.tick(Grant(0, 2), 1) == 2
+        assert await holder.tick(Grant(0, 2), 1) == 0
 
     asyncio.run(main())
