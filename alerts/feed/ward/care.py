@@ -214,7 +214,7 @@ async def _absences(
     said: str = "",
 ) -> Response:
     async with feed.database.reading(viewer) as conn:
-        found = await absence.of_patient(conn, person.patient)
+        found = await store.absences(conn, person.patient)
     return page(
         request,
         "ward_absences.html",

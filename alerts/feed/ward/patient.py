@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from alerts import absence
+from alerts.absence import PlannedAbsence
 from alerts.changes import MANUAL_MODEL
 from alerts.feed import assemble, queries, queue_queries
 from alerts.feed.context import FeedDep, SeeingDep
@@ -75,7 +75,7 @@ async def patient_page(
         standing, inside = await _standing(conn, viewer, patient)
         kept = await queue_queries.adherences(conn, await queue_queries.schedules(conn, [patient], now), now)
         last = (await queries.last_readings(conn, [patient], CURVE_KINDS, now)).get(patient, [])
-        away = await absence.of_patient(conn, patient)
+        away = await store.absences(conn, patient)
         window = await _timeline(conn, person, away, before, now, timeline.wanted_sorts(show or ()))
         values: dict[str, Any] = {
             "curves": await _curves(conn, person, standing, plan, now_ms, days),
@@ -144,7 +144,7 @@ async def why_page(
 async def _timeline(
     conn: Connection,
     person: Person,
-    away: Sequence[absence.PlannedAbsence],
+    away: Sequence[PlannedAbsence],
     before: datetime | None,
     now: datetime,
     wanted: frozenset[str],

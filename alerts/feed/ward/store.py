@@ -3,13 +3,14 @@ see them; row-level security asks again (views scad.my_…)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from alerts.absence import PlannedAbsence, of_patient
 from alerts.feed import queries
 from alerts.feed.api import MissingError
 from alerts.feed.database import Connection
@@ -232,6 +233,29 @@ async def notes(conn: Connection, patient: str) -> list[dict[str, Any]]:
         (patient, NOTES_MAX),
     )
     return await result.fetchall()
+
+
+async def names(conn: Connection, logins: Iterable[str | None]) -> dict[str, str]:
+    """How people are called, by login; somebody without an account keeps the login."""
+    known = sorted({login for login in logins if login})
+    result = await conn.execute(
+        "select login, display_name from scad.account where login = any(%s)", (known,)
+    )
+    return dict.fromkeys(known, "") | {row["login"]: row["display_name"] for row in await result.fetchall()}
+
+
+async def absences(conn: Connection, patient: str) -> list[PlannedAbsence]:
+    """The patient's absences, the latest first, with names in the place of logins."""
+    found = await of_patient(conn, patient)
+    called = await names(conn, [login for one in found for login in (one.recorded_by, one.ended_by)])
+    return [
+        msgspec.structs.replace(
+            one,
+            recorded_by=called.get(one.recorded_by) or one.recorded_by,
+            ended_by=one.ended_by and (called.get(one.ended_by) or one.ended_by),
+        )
+        for one in found
+    ]
 
 
 async def manual_values(conn: Connection, patient: str) -> list[dict[str, Any]]:
