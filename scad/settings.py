@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from scad.clock import Clock
+from scad.tls import transport_faults
 
 
 class SettingsError(ValueError):
@@ -26,6 +27,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bootstrap servers, comma separated."""
     kafka_embedded: bool = False
     """The broker is tansu: its remedies are switched on (streams/kafka.py)."""
+    kafka_tls: bool = False
+    """Speak TLS to the brokers; their certificates and names are checked (scad/tls.py)."""
+    kafka_ca: str = ""
+    """PEM of the only authority to trust, instead of the system's (as a file: SCAD_KAFKA_CA_FILE)."""
+    kafka_certificate: str = ""
+    kafka_key: str = ""
+    kafka_user: str = ""
+    """SASL account; empty: none. Needs TLS."""
+    kafka_password: str = ""
+    kafka_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
     partitions: int = 12
     """Partitions of every topic; 12 divides among 1, 2, 3, 4, 6 or 12 workers."""
     replication: int = 1
@@ -34,6 +45,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """host:port of the broker."""
     mqtt_user: str = "bridge"
     mqtt_password: str = ""
+    mqtt_tls: bool = False
+    """Speak TLS to the broker; its certificate and name are checked."""
+    mqtt_ca: str = ""
+    """PEM of the only authority to trust, instead of the system's (as a file: SCAD_MQTT_CA_FILE)."""
+    mqtt_certificate: str = ""
+    """PEM of a client's certificate, with mqtt_key: where the broker asks for one."""
+    mqtt_key: str = ""
     database: str = "postgresql://scad@timescaledb:5432/scad"
     feed_host: str = "127.0.0.1"
     feed_port: int = 8080
@@ -105,6 +123,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         Clock.parse(str(given.get("clock", "")))
     except ValueError as error:
         errors.append(str(error))
+    settings = Settings(**given) if not errors else Settings()  # type: ignore[arg-type]
+    errors += transport_faults(settings)
     if errors:
         raise SettingsError("settings that cannot be used:\n  " + "\n  ".join(errors))
-    return Settings(**given)  # type: ignore[arg-type]
+    return settings

@@ -22,6 +22,7 @@ from aiokafka.structs import ConsumerRecord
 from devices.readings import from_wire
 from scad.clock import Clock
 from scad.settings import Settings
+from scad.tls import faust_credentials
 from streams import kafka, metrics, topics
 from streams.dated import decode_version, is_protocol
 from streams.intake import Interval, encode_quarantine
@@ -94,6 +95,7 @@ def make_app(settings: Settings, session_seconds: float | None = None) -> BatchA
         canonical_url="http://127.0.0.1:1",  # goes into the group's metadata; nothing listens there
         consumer_group_instance_id=None if settings.kafka_embedded else settings.worker_id,
         broker_client_id=settings.worker_id,
+        broker_credentials=faust_credentials(settings),
         broker_session_timeout=session,
         broker_rebalance_timeout=session if settings.kafka_embedded else max(session, REBALANCE_SECONDS_MIN),
         broker_heartbeat_interval=kafka.HEARTBEAT_MS / 1000,

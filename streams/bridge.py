@@ -32,6 +32,7 @@ from paho.mqtt.properties import Properties
 from devices.times import format_instant
 from scad.clock import Clock
 from scad.settings import Settings
+from scad.tls import mqtt_context
 from streams import metrics, receipts, topics
 from streams.kafka import RETRY_SECONDS, Record, ensure_topics, make_consumer, make_producer, produce, started
 from streams.topics import mqtt_topic
@@ -216,6 +217,9 @@ class Bridge:
         )
         if self._settings.mqtt_password:
             client.username_pw_set(self._settings.mqtt_user, self._settings.mqtt_password)
+        context = mqtt_context(self._settings)
+        if context is not None:
+            client.tls_set_context(context)
         client.reconnect_delay_set(*RECONNECT_S)
         client.max_inflight_messages_set(RECEIPTS_MAX)
         client.on_connect = self._on_connect

@@ -17,15 +17,20 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
+    AuthenticationFailedError,
+    IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
+    SaslAuthenticationFailed,
     TopicAlreadyExistsError,
+    UnsupportedSaslMechanismError,
     for_code,
 )
 from aiokafka.structs import RecordMetadata
 
 from scad.settings import Settings
+from scad.tls import kafka_security
 from streams import topics
 
 log = structlog.get_logger()
@@ -60,6 +65,14 @@ HEARTBEAT_MS = 1_000
 RETRY_SECONDS = 0.5  # between two attempts on a broker that is away
 REQUEST_TIMEOUT_MS = 15_000
 """One request. Above any session timeout in use, below what a person waits for."""
+
+
+REFUSALS = (
+    AuthenticationFailedError,
+    IllegalSaslStateError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 
 class KafkaSetupError(RuntimeError):
@@ -124,7 +137,10 @@ async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] = SPECS) 
     """
     while True:
         admin = AIOKafkaAdminClient(
-            bootstrap_servers=settings.kafka, client_id="scad-topics", request_timeout_ms=REQUEST_TIMEOUT_MS
+            bootstrap_servers=settings.kafka,
+            client_id="scad-topics",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **kafka_security(settings),
         )
         try:
             await admin.start()
@@ -133,6 +149,7 @@ async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] = SPECS) 
         except KafkaConnectionError:
             log.info("kafka.waiting", servers=settings.kafka)
         except KafkaError as error:
+            _raise_if_refused(error, settings)
             if not error.retriable:
                 raise
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
@@ -191,12 +208,14 @@ async def make_producer(settings: Settings, client_id: str, exact_ends: bool = T
             max_batch_size=TANSU_BATCH_BYTES if single else BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **kafka_security(settings),
         )
         try:
             await producer.start()
             return producer
         except KafkaError as error:
             await producer.stop()
+            _raise_if_refused(error, settings)
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -227,6 +246,7 @@ def make_consumer(
         rebalance_timeout_ms=TANSU_SESSION_MS if settings.kafka_embedded else SESSION_MS,
         heartbeat_interval_ms=HEARTBEAT_MS,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
+        **kafka_security(settings),
     )
 
 
@@ -237,6 +257,7 @@ async def started(consumer: AIOKafkaConsumer, settings: Settings) -> AIOKafkaCon
             await consumer.start()
             return consumer
         except KafkaError as error:
+            _raise_if_refused(error, settings)
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -281,6 +302,18 @@ async def _send(producer: AIOKafkaProducer, record: Record) -> asyncio.Future[Re
         headers=list(record.headers),
     )
     return future
+
+
+def _raise_if_refused(error: KafkaError, settings: Settings) -> None:
+    """A broker that refuses who we are is not waited for: it would be asked for ever with the wrong password."""
+    if isinstance(error, REFUSALS):
+        refused = f"{settings.kafka} refuses the account {settings.kafka_user!r}: {error}"
+        log.error(
+            "kafka.refused", servers=settings.kafka, user=settings.kafka_user, error=type(error).__name__
+        )
+        raise KafkaSetupError(
+            f"{refused}; see SCAD_KAFKA_USER, SCAD_KAFKA_PASSWORD, SCAD_KAFKA_MECHANISM"
+        ) from error
 
 
 def _raise_if_final(error: BaseException) -> None:
