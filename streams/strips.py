@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from devices.content import content_number
 from devices.decode import ecg_samples
 from devices.readings import Reading
 from devices.times import format_instant
-from streams.history import reading_digest
 from streams.signals.ecg import analyse
 
 _encode = msgspec.json.Encoder().encode
@@ -29,7 +29,7 @@ class Strips:
         """The strip's line as JSON without line end; None for other kinds and for repeats."""
         if reading.kind != "ecg":
             return None
-        who = (*reading.identity, reading_digest(reading))
+        who = (*reading.identity, content_number(reading))
         if who in self._seen:
             return None
         self._seen.add(who)

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.catalogue import RR_USABLE_MS
+from devices.content import content_number
 from devices.readings import Reading
 from devices.times import format_instant
-from streams.history import reading_digest
 from streams.signals import intervals, rhythm
 from streams.spool import Spool
 from streams.statistics.anticoagulation import time_in_range
@@ -133,7 +133,7 @@ class Summary:
                 self._devices.setdefault(reading.device, len(self._devices)),
                 reading.epoch,
                 reading.seq,
-                reading_digest(reading) * _PACK_BASE + reading.offset_min + _PACK_OFFSET,
+                content_number(reading) * _PACK_BASE + reading.offset_min + _PACK_OFFSET,
                 x,
                 y,
             ),

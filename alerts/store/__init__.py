@@ -5,9 +5,10 @@ of what it has already stored, and belongs inside the caller's transaction.
 """
 
 from alerts.store.quarantine import QuarantineRow, quarantine_id, write_quarantine
-from alerts.store.readings import Stored, content_digest, main_value, write_readings
+from alerts.store.readings import Stored, main_value, write_readings
 from alerts.store.signals import Folded, standing_episodes, write_signals
 from alerts.store.status import StatusRow, write_status
+from devices.content import content_digest
 
 __all__ = [
     "Folded",

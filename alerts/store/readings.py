@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from psycopg.types.json import Jsonb
 
 from alerts.store.connection import Connection, copy_batch
+from devices.content import content_digest
 from devices.readings import Reading
 from devices.times import to_datetime
 from streams.history import too_late
@@ -27,8 +26,6 @@ MAIN_VALUE = {
     "ketones": "ketones",
 }
 """The number of a kind that a curve shows; kinds without one (strips, questionnaires) have none."""
-
-DIGEST_BYTES = 16  # 128 bits: no accidental equality among any number of readings
 
 _COLUMNS = """measured_at timestamptz, device text, epoch bigint, seq bigint, digest bytea, patient text,
     kind text, value double precision, "values" jsonb, flags text[], context jsonb, marks text[],
@@ -82,30 +79,6 @@ class Stored:
     inserted: int = 0
     duplicates: int = 0
     conflicts: int = 0
-
-
-def content_digest(reading: Reading) -> bytes:
-    """Names the content of a reading, 16 bytes: what the device said, in canonical units.
-
-    Without `received_at`, `patient`, `marks` and `oldest`, which are the platform's or may differ between two
-    sendings of the same reading. 80 and 80.0 are the same number.
-    """
-    content = (
-        reading.kind,
-        reading.measured_at_ms,
-        reading.offset_min,
-        {name: _as_float(value) for name, value in reading.values.items()},
-        sorted(reading.flags),
-        reading.context,
-    )
-    encoded = msgspec.json.encode(content, order="deterministic")
-    return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).digest()
-
-
-def _as_float(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_float(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def main_value(reading: Reading) -> float | None:
