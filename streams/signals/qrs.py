@@ -107,8 +107,8 @@ GIANT = 1.2
 
 # Candidates are compared with each other: time and memory grow with the square of their number, some 300 a minute.
 # What is longer than the strips that devices send is cut into pieces that overlap by the margin on both sides.
-LONG_S = 130.0
-PIECE_S = 60.0
+LONG_S = 70.0
+PIECE_S = 30.0
 MARGIN_S = 8.0
 
 PEAK_SEARCH_S = 0.07
