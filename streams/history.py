@@ -95,7 +95,7 @@ class Observation(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return format_instant(self.at_ms, self.offset_min)
 
 
-def content_digest(
+def observation_digest(
     kind: str,
     at_ms: int,
     offset_min: int,
@@ -111,19 +111,6 @@ def content_digest(
     return crc32(_encode((kind, at_ms, offset_min, x, flags, artefact)))
 
 
-def reading_digest(reading: Reading) -> int:
-    """The same for a whole reading: any difference in values, flags or context counts."""
-    content = (
-        reading.kind,
-        reading.measured_at_ms,
-        reading.offset_min,
-        sorted(reading.values.items()),
-        reading.flags,
-        sorted(reading.context.items()),
-    )
-    return crc32(_encode(content))
-
-
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -135,7 +122,9 @@ def observe(reading: Reading) -> Observation:
     x = extract(reading) if extract is not None else ()
     kind, artefact = reading.kind, bool(reading.marks)
     at_ms, offset_min, flags = reading.measured_at_ms, reading.offset_min, reading.flags
-    digest = crc32(_encode((kind, at_ms, offset_min, x, flags, artefact)))  # content_digest, without the call
+    digest = crc32(
+        _encode((kind, at_ms, offset_min, x, flags, artefact))
+    )  # observation_digest, without the call
     late = reading.received_at_ms - at_ms > LATE_MS
     return Observation(
         at_ms, offset_min, reading.device, reading.epoch, reading.seq, digest, kind, x, flags, artefact, late

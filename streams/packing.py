@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.history import Observation, content_digest
+from streams.history import Observation, observation_digest
 
 SCALES = (1.0, 10.0, 100.0, 1000.0)
 """Decimals that devices show; a column that fits none is kept as it is."""
@@ -111,7 +111,7 @@ def unpack_block(data: bytes) -> list[Observation]:
         strict=True,
     ):
         x, marks = next(columns[kind]), tuple(words[flags])
-        digest = content_digest(kind, at, offset, x, marks, bad)
+        digest = observation_digest(kind, at, offset, x, marks, bad)
         found.append(Observation(at, offset, words[device], epoch, seq, digest, kind, x, marks, bad, tardy))
     return found
 

@@ -130,6 +130,15 @@ class Statistic(Protocol):
     def add(self, state: Any, o: Observation, moment: Moment) -> tuple[Any, Measure | None]: ...
 
 
+class Stateless:
+    """A statistic of the reading alone, which remembers nothing."""
+
+    State: ClassVar[type] = type(None)
+
+    def initialize(self) -> None:
+        return None
+
+
 class Parameters:
     """The parameters that a protocol file gives a statistic; unknown or missing ones are errors."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from devices.readings import Reading
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Stateless, ref
 from streams.rolling.symptoms import LastAnswers, answered
 from streams.signals import intervals, rhythm
 from streams.signals.filters import Floats
@@ -50,19 +50,15 @@ def extract(reading: Reading) -> tuple[float | None, ...]:
     return from_intervals(strip.rr_ms) if strip.readable else UNREADABLE
 
 
-class Fibrillation:
+class Fibrillation(Stateless):
     """Atrial fibrillation in one reading: its longest run in s (channel `longest`) and its share of the reading
     in % (`share`), with the fact `known` when the care plan says that the patient is known to have it."""
 
     channels: ClassVar[tuple[str, ...]] = ("longest", "share")
     facts = frozenset({"known", "new"})
-    State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({"rr-intervals", "ecg"})
-
-    def initialize(self) -> None:
-        return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
         longest, inside, total = o.x[LONGEST_S], o.x[FIBRILLATION_S], o.x[TOTAL_S]
@@ -73,18 +69,14 @@ class Fibrillation:
         return None, Measure((longest, share), (ref(o, longest),), facts, {"minutes": inside / 60.0})
 
 
-class Pause:
+class Pause(Stateless):
     """The longest pause of a reading in s, 0 when none is above 3 s."""
 
     channels: ClassVar[tuple[str, ...]] = ("pause",)
     facts = NO_FACTS
-    State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({"rr-intervals", "ecg"})
-
-    def initialize(self) -> None:
-        return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
         if o.artefact or o.x[RATE] is None:

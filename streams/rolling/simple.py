@@ -7,21 +7,17 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Stateless, ref
 
 
-class Value:
+class Value(Stateless):
     """The first number of one kind: temperature, oxygen saturation and so on. Artefacts say nothing."""
 
     channels: ClassVar[tuple[str, ...]] = ("value",)
     facts = NO_FACTS
-    State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({parameters.text("kind")})
-
-    def initialize(self) -> None:
-        return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
         value = o.x[0] if o.x else None

@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import SYMPTOM_ITEMS, Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Stateless, ref
 
 _INDEX = {name: index for index, name in enumerate(SYMPTOM_ITEMS)}
 
@@ -65,7 +65,7 @@ NIGHT = ("night_dyspnoea", "orthopnoea_pillows")
 """BEAT-HF group 2: woke breathless, slept propped up."""
 
 
-class SymptomGrade:
+class SymptomGrade(Stateless):
     """The questionnaire as a grade: 2 red (chest pain, syncope, dyspnoea at rest), 1 amber (a symptom of the
     night, much worse than yesterday, or two symptoms of the day), 0 otherwise.
 
@@ -75,13 +75,9 @@ class SymptomGrade:
 
     channels: ClassVar[tuple[str, ...]] = ("grade",)
     facts = NO_FACTS
-    State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({"symptoms"})
-
-    def initialize(self) -> None:
-        return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
         if o.artefact:

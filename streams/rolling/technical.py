@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Stateless, ref
 from streams.words import KIND_NAMES
 
 
@@ -58,18 +58,14 @@ _SOUND = Faults()
 _ALL_WELL = Measure((0.0,), ())
 
 
-class ClockFault:
+class ClockFault(Stateless):
     """1 when the device says that its clock is not set, 0 when a reading comes with a clock that is."""
 
     channels: ClassVar[tuple[str, ...]] = ("grade",)
     facts = NO_FACTS
-    State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset(parameters.texts("kinds"))
-
-    def initialize(self) -> None:
-        return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
         if not o.flags:

@@ -7,24 +7,20 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import SYMPTOM_ITEMS, Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Stateless, ref
 
 CONSCIOUSNESS_AT = SYMPTOM_ITEMS.index("consciousness")
 
 
-class Saturation:
+class Saturation(Stateless):
     """Oxygen saturation in %, with the fact `scale-2` for patients whose clinician confirmed a hypercapnic
     risk in the care plan, else `scale-1`."""
 
     channels: ClassVar[tuple[str, ...]] = ("value",)
     facts = frozenset({"scale-1", "scale-2"})
-    State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({"oxygen-saturation"})
-
-    def initialize(self) -> None:
-        return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
         value = o.x[0]

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Stateless, ref
 
 
 class _Weighing(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -73,18 +73,14 @@ class Loss(Gain):
     sign = -1.0
 
 
-class AboveDryWeight:
+class AboveDryWeight(Stateless):
     """Weight above the dry weight that the clinician has set in the care plan, in kg; nothing without one."""
 
     channels: ClassVar[tuple[str, ...]] = ("excess",)
     facts = NO_FACTS
-    State: ClassVar[type] = type(None)
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({"body-weight"})
-
-    def initialize(self) -> None:
-        return None
 
     def add(self, state: None, o: Observation, moment: Moment) -> tuple[None, Measure | None]:
         weight, dry = o.x[0], moment.personal.dry_weight_kg

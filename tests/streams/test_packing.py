@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.engine import Engine
-from streams.history import BLOCK, History, Observation, content_digest
+from streams.history import BLOCK, History, Observation, observation_digest
 from streams.packing import pack_block, unpack_block
 from streams.protocols import load_published
 from tests.streams.histories import START_MS
@@ -38,7 +38,7 @@ def observations(draw: st.DrawFn) -> list[Observation]:
                 device=draw(st.sampled_from(["cg-1", "sc-1"])),
                 epoch=draw(st.integers(0, 2)),
                 seq=draw(st.integers(0, 2**53)),
-                digest=content_digest(kind, at_ms, 0, x, flags, bad),
+                digest=observation_digest(kind, at_ms, 0, x, flags, bad),
                 kind=kind,
                 x=x,
                 flags=flags,
@@ -49,7 +49,7 @@ def observations(draw: st.DrawFn) -> list[Observation]:
     return [
         Observation(
             o.at_ms, o.offset_min, o.device, o.epoch, o.seq,
-            content_digest(o.kind, o.at_ms, o.offset_min, o.x, o.flags, o.artefact),
+            observation_digest(o.kind, o.at_ms, o.offset_min, o.x, o.flags, o.artefact),
             o.kind, o.x, o.flags, o.artefact, o.late,
         )
         for o in found
@@ -58,7 +58,9 @@ def observations(draw: st.DrawFn) -> list[Observation]:
 
 @settings(max_examples=300, deadline=None)
 @given(observations())
-@example([Observation(0, 0, "cg-1", 0, 0, content_digest("ecg", 0, 0, (-0.0,), (), False), "ecg", (-0.0,))])
+@example(
+    [Observation(0, 0, "cg-1", 0, 0, observation_digest("ecg", 0, 0, (-0.0,), (), False), "ecg", (-0.0,))]
+)
 def test_a_block_comes_back_as_it_was(block: list[Observation]) -> None:
     assert unpack_block(pack_block(block)) == block
 
@@ -79,7 +81,7 @@ def test_an_insertion_packs_again_only_from_its_block_on() -> None:
     assert len(tail) == len(readings) % BLOCK
     packed.clear()
     late = readings[BLOCK + 5]
-    digest = content_digest("glucose", late.at_ms + 1, 60, (99.0, 1.0), (), False)
+    digest = observation_digest("glucose", late.at_ms + 1, 60, (99.0, 1.0), (), False)
     history.insert(Observation(late.at_ms + 1, 60, "cg-2", 0, 1, digest, "glucose", (99.0, 1.0)))
     again, _ = history.blocks(pack)
     assert again[0] == blocks[0]
@@ -129,7 +131,7 @@ def test_what_is_written_is_the_history_whatever_was_forgotten_and_came_late(
         elif what == "late" and expected:
             place = number % len(expected)
             at_ms = expected[place].at_ms + 1_000
-            digest = content_digest("glucose", at_ms, 60, (99.0, 1.0), (), False)
+            digest = observation_digest("glucose", at_ms, 60, (99.0, 1.0), (), False)
             late = Observation(at_ms, 60, "cg-2", 0, number, digest, "glucose", (99.0, 1.0))
             if history.insert(late) is not None:
                 expected.insert(place + 1, late)
