@@ -7,6 +7,7 @@ what had been measured before is known by the outbox's counter, and what had no 
 from __future__ import annotations
 
 import heapq
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +124,7 @@ class Fleet:
         *,
         stop: threading.Event | None = None,
         report: Callable[[str], None] = lambda _: None,
+        tls_of: Callable[[str], ssl.SSLContext | None] = lambda _: None,
     ) -> None:
         self._cohort = cohort
         self._driver = driver
@@ -136,7 +138,11 @@ class Fleet:
         self._began_ms = clock.now_ms()
         self.clients = {
             one.device: Firmware(
-                one.device, store.open(one.device), password=password_of(one.device), version=one.firmware
+                one.device,
+                store.open(one.device),
+                password=password_of(one.device),
+                version=one.firmware,
+                tls=tls_of(one.device),
             )
             for patient in cohort.patients
             for one in patient.devices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -56,7 +57,7 @@ def write_sent(path: Path, recorded: Sequence[Recorded]) -> None:
 
 
 class Replay:
-    """One run. `password_of` gives each device's MQTT password; `stop` ends it early."""
+    """One run. `password_of` gives each device's MQTT password, `tls_of` its TLS context; `stop` ends it early."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Replay:
         arrays: int = 1,
         stop: threading.Event | None = None,
         report: Callable[[str], None] = lambda _: None,
+        tls_of: Callable[[str], ssl.SSLContext | None] = lambda _: None,
     ) -> None:
         self._recorded = recorded
         self._driver = driver
@@ -76,7 +78,13 @@ class Replay:
         self._arrays = arrays
         self._since_report_s = 0.0
         self.clients: Mapping[str, Firmware] = {
-            device: Firmware(device, store.open(device), password=password_of(device), array_max=arrays)
+            device: Firmware(
+                device,
+                store.open(device),
+                password=password_of(device),
+                array_max=arrays,
+                tls=tls_of(device),
+            )
             for device in dict.fromkeys(line.device for line in recorded)
         }
 

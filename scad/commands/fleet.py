@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from scad.settings import Settings
 
 SIMULATION, RECORDINGS = "Simulated cohort", "Recorded readings"
 DAYS_DEFAULT = 90
@@ -54,6 +58,10 @@ def fleet(
     password: Annotated[
         str | None, typer.Option(envvar="SCAD_FLEET_PASSWORD", help="One MQTT password for all devices.")
     ] = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(help="Folder with DEVICE.crt and DEVICE.key: mutual TLS instead of passwords."),
+    ] = None,
     replay: Annotated[
         list[Path] | None, typer.Option(rich_help_panel=RECORDINGS, help="Send the readings of this file.")
     ] = None,
@@ -85,8 +93,8 @@ def fleet(
 ) -> None:
     """Publish readings over MQTT: a simulated cohort's, or with --replay those of recorded files.
 
-    The broker is SCAD_MQTT; a device's user name is its serial. Every reading is kept until its receipt.
-    A cohort's outboxes lie in SCAD_DATA_DIR/fleet, and a fleet that is started again goes on from there.
+    The broker is SCAD_MQTT, by TLS with SCAD_MQTT_TLS; a device's user name is its serial. Every reading is
+    kept until its receipt. A cohort's outboxes lie in SCAD_DATA_DIR/fleet, and a fleet that is started again goes on from there.
     With --replay the status is 1 when a reading was rejected.
     """
     password_of = _passwords(accounts, password)
@@ -94,13 +102,24 @@ def fleet(
     if files and not replay:
         _wrong(f"{files[0]}: a recording is sent with --replay {files[0]}")
     if not recordings:
-        _simulate(patients, seed, days, history, profile, enrolment, password_of)
+        _simulate(patients, seed, days, history, profile, enrolment, password_of, certificates)
     elif speed is not None and shuffle is not None:
         _wrong("--speed follows the recording's times, and --shuffle leaves them: give one of the two")
     elif speed is not None and speed <= 0:
         _wrong(f"--speed is {speed}: it must be above 0")
     else:
-        _replay(recordings, as_recorded, speed, shifted_to, arrays, shuffle, twice, enrol_to, password_of)
+        _replay(
+            recordings,
+            as_recorded,
+            speed,
+            shifted_to,
+            arrays,
+            shuffle,
+            twice,
+            enrol_to,
+            password_of,
+            certificates,
+        )
 
 
 def _simulate(
@@ -111,6 +130,7 @@ def _simulate(
     profile: str,
     enrolment: Path | None,
     password_of: Callable[[str], str | None],
+    certificates: Path | None,
 ) -> None:
     from devices.driver import Driver
     from devices.fleet import CohortChoice, Fleet, FleetError, make_cohort, remember_choice
@@ -138,7 +158,16 @@ def _simulate(
     # simulated devices may forget in a power cut: the machine's disk is spared
     store = OutboxStore(folder, durable=False)
     with Driver(host, port) as driver:
-        running = Fleet(cohort, driver, store, password_of, clock, stop=stop, report=_say)
+        running = Fleet(
+            cohort,
+            driver,
+            store,
+            password_of,
+            clock,
+            stop=stop,
+            report=_say,
+            tls_of=_contexts(settings, certificates),
+        )
         running.run()
     _say(f"stopped; {running.status().sentence}")
     store.close()
@@ -154,6 +183,7 @@ def _replay(
     twice: bool,
     enrol_to: Path | None,
     password_of: Callable[[str], str | None],
+    certificates: Path | None,
 ) -> None:
     from devices.driver import Driver
     from devices.outbox import OutboxStore
@@ -184,7 +214,16 @@ def _replay(
     with tempfile.TemporaryDirectory(prefix="scad-replay-") as folder:
         store = OutboxStore(Path(folder), durable=False)
         with Driver(host, port) as driver:
-            player = Replay(lines, driver, store, password_of, arrays=arrays, stop=stop, report=_note)
+            player = Replay(
+                lines,
+                driver,
+                store,
+                password_of,
+                arrays=arrays,
+                stop=stop,
+                report=_note,
+                tls_of=_contexts(settings, certificates),
+            )
             outcome = player.run(twice=twice, speed=speed)
         store.close()
     _say(outcome.sentence)
@@ -196,7 +235,7 @@ def _replay(
         raise typer.Exit(1)
 
 
-def _settings() -> Any:
+def _settings() -> Settings:
     from scad.settings import SettingsError, load_settings
 
     try:
@@ -222,6 +261,26 @@ def _passwords(accounts: Path | None, password: str | None) -> Callable[[str], s
         return str(known[device]) if device in known else password
 
     return password_of
+
+
+def _contexts(settings: Settings, certificates: Path | None) -> Callable[[str], ssl.SSLContext | None]:
+    """A device's TLS context: one for all, or one each with the device's own certificate."""
+    from scad.tls import client_context, mqtt_context
+
+    if certificates is None:
+        context = mqtt_context(settings)
+        return lambda _: context
+    if not settings.mqtt_tls:
+        _wrong("--certificates needs SCAD_MQTT_TLS=true")
+
+    def context_of(device: str) -> ssl.SSLContext:
+        try:
+            certificate, key = ((certificates / f"{device}.{end}").read_text() for end in ("crt", "key"))
+            return client_context(settings.mqtt_ca, certificate, key)
+        except (OSError, ValueError) as error:
+            _wrong(f"--certificates {certificates}: {device}: {error}")
+
+    return context_of
 
 
 def _address(text: str) -> tuple[str, int]:

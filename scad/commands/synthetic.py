@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
         from devices.outbox import OutboxStore
         from scad.database import opened_database
         from scad.log import configure_logs
+        from scad.tls import mqtt_context
         from streams.kafka import ensure_topics, make_producer
 
         if accounts is not None:
@@ -70,7 +71,8 @@ def register(app: typer.Typer) -> None:
         host, _, port = settings.mqtt.rpartition(":")
         store = OutboxStore(Path(settings.data_dir) / "synthetic", durable=False)
         with Driver(host, int(port)) as driver:
-            device = Firmware(reading.DEVICE, store.open(reading.DEVICE), password=password)
+            outbox = store.open(reading.DEVICE)
+            device = Firmware(reading.DEVICE, outbox, password=password, tls=mqtt_context(settings))
             driver.add(device)
             reading.publish(device, clock, stop, every, report=lambda text: typer.echo(text, err=True))
         store.close()
