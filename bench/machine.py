@@ -35,14 +35,19 @@ def _cpu() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def cost_us(run: Callable[[], object], count: int, repeat: int) -> dict[str, float]:
+def cost_us(
+    run: Callable[[], object], count: int, repeat: int, prepare: Callable[[], object] | None = None
+) -> dict[str, float]:
     """CPU time of one of `count` things that `run` does, in µs: the least and the median of `repeat` runs.
+    `prepare` comes before each and is not counted.
 
     CPU time and not the wall's, because the machine may have other work. The garbage collector runs between the
     runs and as usual within them.
     """
     found = []
     for _ in range(repeat):
+        if prepare is not None:
+            prepare()
         gc.collect()
         begin = process_time()
         run()

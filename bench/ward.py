@@ -30,6 +30,11 @@ class Bed:
         pairs = [(w, r) for w, r in zip(self.wire, self.readings, strict=True) if chosen(r)]
         return Bed(self.plan, tuple(w for w, _ in pairs), tuple(r for _, r in pairs))
 
+    def part(self, begin: float, end: float) -> Bed:
+        """The readings of a part of the time, from one share of them to another."""
+        low, high = (int(share * len(self.readings)) for share in (begin, end))
+        return Bed(self.plan, self.wire[low:high], self.readings[low:high])
+
     def of_kind(self, kind: str) -> Bed:
         return self.only(lambda r: r.kind == kind)
 
