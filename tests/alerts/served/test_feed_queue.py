@@ -248,6 +248,7 @@ def test_the_header_says_how_old_the_data_is_and_warns_when_the_stream_stalls(wa
     nurse = ward.client("infirmiere")
     assert 'class="fresh current"' in nurse.get("/").text
     ward.hands.now_ms += 2 * HOUR
+    nurse = ward.client("infirmiere")  # the session has ended meanwhile
     page = nurse.get("/").text
     assert 'class="fresh stalled"' in page
     assert "No reading received since 10:4" in text_of(page)
@@ -270,7 +271,7 @@ def test_a_patients_page_shows_curves_alerts_and_what_happened(ward: RunningFeed
     assert "last 30 days" in page.text
     assert nurse.get("/patients/p-0006?days=0").status_code == 400
     assert nurse.get("/patients/nobody").status_code == 404
-    assert nurse.get("/patients/%00").status_code == 404
+    assert nurse.get("/patients/%00").status_code == 400
 
 
 def test_a_patients_page_leaves_updates_out_that_changed_nothing(ward: RunningFeed):
@@ -339,7 +340,8 @@ def test_a_page_of_fifty_patients_with_continuous_glucose_stays_under_its_bound(
     )
     nurse = ward.client("infirmiere")
     page = nurse.get("/")
-    assert page.text.count('class="band"') > 30
+    assert page.text.count('class="band"') > 12, "the first rows are whole"
+    assert page.text.count("<article") >= 50, "the others in brief"
     assert len(page.content) < PAGE_BYTES_MAX
     assert f"of {nurse.get('/api/queue').json()['clinical_total']} patients shown" in text_of(page.text)
     assert "rows=100" in page.text
