@@ -25,7 +25,7 @@ PARTS = {
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
-    return bench.measure(seed=7, patients=6, days=9, repeat=1)
+    return bench.measure(seed=11, patients=8, days=6, repeat=1)
 
 
 def test_each_part_of_a_reading_is_measured_in_each_mix(figures: dict[str, Any]) -> None:
