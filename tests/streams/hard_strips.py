@@ -174,7 +174,8 @@ def noisy(
 ) -> Floats:
     """Noise over the whole, at a ratio of the nst program's convention (QRS height squared over eight)."""
     noise = NOISES[kind](samples.size, fs, rng)
-    return samples + noise * np.sqrt(qrs_mv**2 / 8 / 10 ** (db / 10) / np.mean(noise**2))
+    made: Floats = samples + noise * np.sqrt(qrs_mv**2 / 8 / 10 ** (db / 10) / np.mean(noise**2))
+    return made
 
 
 def in_bursts(

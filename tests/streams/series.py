@@ -15,7 +15,10 @@ def sinus(
     at_s = np.arange(n) * mean / 1000.0
     phase = rng.uniform(0, 2 * np.pi)
     slow = 30.0 * np.sin(2 * np.pi * 0.01 * at_s)
-    return mean + breathing * np.sin(2 * np.pi * 0.25 * at_s + phase) + slow + jitter * rng.normal(size=n)
+    made: Floats = (
+        mean + breathing * np.sin(2 * np.pi * 0.25 * at_s + phase) + slow + jitter * rng.normal(size=n)
+    )
+    return made
 
 
 def with_ectopic(rr: Floats, rng: np.random.Generator, share: float, kind: str) -> Floats:

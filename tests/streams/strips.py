@@ -96,7 +96,8 @@ def with_noise(
     """The samples with noise at `ratio_db` below a QRS `qrs_mv` high."""
     noise = NOISES[kind](samples.size, fs, np.random.default_rng(seed))
     power = qrs_mv**2 / 8 / 10 ** (ratio_db / 10)
-    return samples + noise * np.sqrt(power / np.mean(noise**2))
+    made: Floats = samples + noise * np.sqrt(power / np.mean(noise**2))
+    return made
 
 
 def agreement(found: Ints, true: Ints, fs: float) -> tuple[int, int, int]:
