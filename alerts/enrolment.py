@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -141,7 +141,7 @@ def parse_enrolment(data: bytes, source: str, library: Library) -> Enrolment:
 def _document(data: bytes, source: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(data.decode()) if source.endswith(".toml") else msgspec.json.decode(data)
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the parsers' own, no UTF-8, endless digits, deep nesting
         kind = "TOML" if source.endswith(".toml") else "JSON"
         raise EnrolmentError(f"{source}: no {kind}: {error}") from None
     if not isinstance(document, dict):
@@ -223,7 +223,7 @@ def _check_use(use: DeviceUse, place: str, faults: list[str]) -> None:
 def _check_zone(zone: str, place: str, faults: list[str]) -> None:
     try:
         ZoneInfo(zone)
-    except (ValueError, OSError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         faults.append(f"{place}: {zone!r} is not an IANA zone such as Europe/Paris")
 
 

@@ -25,7 +25,7 @@ from devices.catalogue import CONTEXT, FLAGS
 from devices.payload import MAX_INTEGER, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES, MAX_READINGS
 from devices.quality import gates
 from devices.readings import Reading, Refusal
-from devices.refusals import REASONS, Problem, Reason, RefusedError, refuse, shown
+from devices.refusals import REASONS, Problem, Reason, RefusedError, named, refuse, shown
 from devices.times import BadTimeError, format_instant, parse_instant
 from devices.values import canonical, ecg_samples, kind_of, usable_intervals
 
@@ -302,7 +302,7 @@ def _context(context: object) -> dict[str, str]:
     for key, word in context.items():
         words = CONTEXT.get(key)
         if words is None:
-            refuse(Reason.UNKNOWN_CONTEXT, f"context.{key[:40]}: one of {' '.join(CONTEXT)} is allowed")
+            refuse(Reason.UNKNOWN_CONTEXT, f"context.{named(key)}: one of {' '.join(CONTEXT)} is allowed")
         if word is not None and type(word) is not str:
             refuse(Reason.WRONG_TYPE, f"context.{key}: {shown(word)} came; a text is required")
         if word is not None and word not in words:

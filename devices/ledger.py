@@ -11,31 +11,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from typing import Annotated
 
 import msgspec
+
+from devices.payload import MAX_INTEGER, json_decoder
 
 
 class BadReceiptError(ValueError):
     """A message on the receipts topic that is no receipt."""
 
 
+Number = Annotated[int, msgspec.Meta(ge=-1, le=MAX_INTEGER)]
+"""A sequence number or an epoch; -1 is `through` where nothing was seen. What is beyond does not fit the outbox."""
+
+
 class Rejection(msgspec.Struct, frozen=True):
     """One refused reading. `seq` is None when the platform could not read it."""
 
-    seq: int | None
+    seq: Number | None
     reason: str = ""
 
 
 class Receipt(msgspec.Struct, frozen=True):
     """A receipt as the contract writes it. Ranges of `also` include both ends."""
 
-    through: int | None = None
-    epoch: int = 0
-    also: tuple[tuple[int, int], ...] = ()
+    through: Number | None = None
+    epoch: Number = 0
+    also: tuple[tuple[Number, Number], ...] = ()
     rejected: tuple[Rejection, ...] = ()
 
 
-_decode = msgspec.json.Decoder(Receipt).decode
+_decode = json_decoder(Receipt)
 
 
 def parse_receipt(payload: bytes) -> Receipt:

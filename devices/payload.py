@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -30,6 +30,25 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # without an end runs to the end of the payload: the possessive repetition and the optional quote keep the
 # search linear, whatever is sent.
 _NOT_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[-+]?(?:nan|infinity|inf)\b', re.DOTALL | re.IGNORECASE)
+
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+Message = TypeVar("Message")
+
+
+def json_decoder(kind: type[Message]) -> Callable[[bytes], Message]:
+    """A decoder of JSON messages of a kind that raises msgspec.DecodeError and nothing else. msgspec's own lets
+    two others through: for bytes that are no UTF-8, and for nesting in a field that it would skip."""
+    decode = msgspec.json.Decoder(kind).decode
+
+    def checked(message: bytes) -> Message:
+        try:
+            return decode(message)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from None
+
+    return checked
 
 
 class _Identity(msgspec.Struct):
@@ -83,11 +102,11 @@ def _split_despite_nan(body: bytes, error: ValueError) -> list[bytes]:
 
 
 def _blank(body: bytes) -> bytes:
-    """Put an empty string of the same width where NaN or Infinity stand outside strings."""
+    """Put a string of blanks of the same width where NaN or Infinity stand outside strings."""
 
     def same_width(match: re.Match[bytes]) -> bytes:
         text = match.group()
-        return text if text.startswith(b'"') else b'""'.ljust(len(text))
+        return text if text.startswith(b'"') else b'"%b"' % (b" " * (len(text) - 2))
 
     return _NOT_NUMBERS.sub(same_width, body)
 
@@ -154,7 +173,7 @@ def identity(raw: bytes) -> tuple[int | None, int]:
     Never guessed from broken JSON: a device would forget a reading that it was not told about. Of two
     equal keys neither is believed.
     """
-    if raw.count(b'"seq"') > 1 or raw.count(b'"epoch"') > 1:
+    if _named_twice(raw):
         return None, 0
     try:
         found = _decode_identity(raw)
@@ -164,6 +183,25 @@ def identity(raw: bytes) -> tuple[int | None, int]:
         except (ValueError, RecursionError):
             return None, 0
     return natural(found.seq), natural(found.epoch) or 0
+
+
+def _named_twice(raw: bytes) -> bool:
+    """Whether `seq` or `epoch` stand twice, escaped or not. A value of that text counts too: rather none than a
+    wrong one."""
+    if b"\\" not in raw:
+        return raw.count(b'"seq"') > 1 or raw.count(b'"epoch"') > 1
+    names = Counter(_unescaped(text) for text in _STRINGS.findall(raw) if len(text) <= _LONGEST_NAME)
+    return names["seq"] > 1 or names["epoch"] > 1
+
+
+_LONGEST_NAME: Final = len('"epoch"') * 6  # each character escaped
+
+
+def _unescaped(text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def natural(value: object) -> int | None:

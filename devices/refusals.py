@@ -114,3 +114,12 @@ def shown(value: object) -> str:
         return f"an array of {len(value)}"
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+
+
+_NAME_CHARS = 40  # longer than any name of the contract
+
+
+def named(key: str) -> str:
+    """A field's name that came, for a sentence: as it is where that can be printed, else with escapes."""
+    text = key[:_NAME_CHARS]
+    return text if text.isprintable() else repr(text)

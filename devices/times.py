@@ -11,9 +11,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
 _RFC3339 = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d{2}):(\d{2}))"
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d{2}):(\d{2}))",
+    re.ASCII,  # else the digits of every script would do
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00Z
+LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
 
 class BadTimeError(ValueError):
@@ -23,8 +28,8 @@ class BadTimeError(ValueError):
 def parse_instant(text: str) -> tuple[int, int]:
     """Return (milliseconds since the epoch, offset in minutes) of an RFC 3339 text.
 
-    Fractions finer than a millisecond are cut off. Raises BadTimeError when the offset is missing or the
-    date cannot be.
+    Fractions finer than a millisecond are cut off. Raises BadTimeError when the offset is missing, or the date
+    cannot be: neither where it was written nor in UTC, in which the database keeps it.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -39,7 +44,10 @@ def parse_instant(text: str) -> tuple[int, int]:
             offset_min = -offset_min
     seconds = _seconds(date, clock, text)
     millis = int((fraction or "0").ljust(3, "0")[:3])
-    return seconds * 1000 + millis - offset_min * 60_000, offset_min
+    instant_ms = seconds * 1000 + millis - offset_min * 60_000
+    if not FIRST_MS <= instant_ms <= LAST_MS:
+        raise BadTimeError(f"{text!r} is before the year 1 or after 9999 in UTC")
+    return instant_ms, offset_min
 
 
 @lru_cache(maxsize=4096)  # readings of a batch share their seconds; 4096 texts are some 400 kB

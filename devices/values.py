@@ -27,7 +27,7 @@ from devices.catalogue import (
     Word,
 )
 from devices.payload import MAX_INTEGER
-from devices.refusals import Reason, refuse, shown
+from devices.refusals import Reason, named, refuse, shown
 
 _NUMERIC: Final = frozenset({int, float})
 
@@ -79,7 +79,9 @@ def _names(kind: Kind) -> str:
 def _refuse_unknown(kind: Kind, values: dict[str, Any]) -> None:
     for name in values:
         if name not in kind.values:
-            refuse(Reason.UNKNOWN_VALUE, f"values.{name[:40]}: a {kind.name} reading has only {_names(kind)}")
+            refuse(
+                Reason.UNKNOWN_VALUE, f"values.{named(name)}: a {kind.name} reading has only {_names(kind)}"
+            )
 
 
 def _conversion(kind: Kind, unit: object) -> Conversion:

@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import paho.mqtt.client as mqtt
@@ -29,6 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from devices.status import BadStatusError, Status, parse_status
 from devices.times import format_instant
 from scad.clock import Clock
 from scad.settings import Settings
@@ -62,14 +63,6 @@ FAILURE = 0x80  # MQTT 5: reason codes from here on are refusals
 _READINGS_OR_STATUS = re.compile(rf"{re.escape(topics.MQTT_PREFIX)}/([^/]+)/(readings|status)")
 
 
-class Status(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a device says of itself (contract section 1)."""
-
-    state: Literal["online", "offline"]
-    battery: float | None = None
-    firmware: str | None = None
-
-
 class StatusRecord(msgspec.Struct, frozen=True):
     """The value in `scad.status`."""
 
@@ -90,7 +83,6 @@ class Arrived:
     received_at_ms: int
 
 
-_decode_status = msgspec.json.Decoder(Status).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,8 +101,8 @@ def to_record(message: Arrived) -> Record | None:
         )
         return Record(topics.TELEMETRY, device.encode(), message.payload[:FORWARDED_BYTES_MAX], headers)
     try:
-        status = _decode_status(message.payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        status = parse_status(message.payload)
+    except BadStatusError:
         return None
     return Record(topics.STATUS, device.encode(), _encode(StatusRecord(device, received_at, status)))
 

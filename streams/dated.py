@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from devices.payload import json_decoder
 from devices.times import BadTimeError
 from streams.plans import PROTOCOL_KEY, ProtocolVersion
 from streams.protocols import Library, ProtocolError, parse, parse_document
 from streams.protocols.model import Dated
 
-_decode_version = msgspec.json.Decoder(ProtocolVersion).decode
+_decode_version = json_decoder(ProtocolVersion)
 
 
 def is_protocol(key: str) -> bool:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from devices.decode import decode_payload
-from devices.payload import split
+from devices.payload import json_decoder, split
 from devices.readings import Reading, Refusal
 from devices.refusals import Reason
 from devices.times import BadTimeError, format_instant, parse_instant
@@ -63,7 +63,7 @@ class QuarantineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_assignments = msgspec.json.Decoder(DeviceAssignments).decode
+_decode_assignments = json_decoder(DeviceAssignments)
 
 
 def decode_intervals(message: bytes) -> tuple[Interval, ...]:
@@ -111,14 +111,16 @@ def process(
     """
     result = Intake()
     intervals = assignments(device)
+    elements: list[bytes] | None = None
     for index, decoded in enumerate(decode_payload(payload, device, received_at_ms, local)):
         if isinstance(decoded, Refusal):
             result.refusals.append(decoded)
             continue
         patient = patient_at(intervals, decoded.measured_at_ms) if intervals is not None else None
         if patient is None:
-            # A payload whose elements were decoded can be split, and splits in the same order.
-            result.refusals.append(_unattributed(decoded, split(payload)[index], intervals is None))
+            # A payload whose elements were decoded can be split, and splits in the same order; once is enough.
+            elements = elements or split(payload)
+            result.refusals.append(_unattributed(decoded, elements[index], intervals is None))
         else:
             result.readings.append(msgspec.structs.replace(decoded, patient=patient))
     return result

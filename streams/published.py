@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import structlog
 
+from devices.payload import json_decoder
 from scad.settings import Settings
 from streams import topics
 from streams.dated import decode_version, is_protocol
@@ -25,12 +25,16 @@ VERSIONS_MAX = 500
 """Published versions that a worker holds, of all protocols together: one a month for each of six in seven years.
 What is over is logged and not used; withdraw what no reading within the horizon can meet any more."""
 
-_decode_plan = msgspec.json.Decoder(CarePlan).decode
+_decode_plan = json_decoder(CarePlan)
 
 
 def decode_plan(message: bytes) -> CarePlan:
-    """The value of a patient's key. Raises msgspec.DecodeError."""
-    return _decode_plan(message)
+    """The value of a patient's key. Raises msgspec.DecodeError, or BadTimeError for a version whose `from` is no
+    instant: whoever has the plan may ask what holds when."""
+    plan = _decode_plan(message)
+    for version in plan.versions:
+        _ = version.from_ms
+    return plan
 
 
 class PlansView(CompactedView[CarePlan]):

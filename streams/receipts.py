@@ -14,6 +14,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from devices.payload import json_decoder
+
 MAX_RANGES = 1_024
 """Ranges beyond `through` named in one receipt, the lowest ones. A device that empties its buffer in order needs
 one or two; several bridges that take turns some dozens; one that sends in no order at all needs as many as it may
@@ -73,7 +75,7 @@ class ReceiptRecord(msgspec.Struct, frozen=True):
 _encode_ledger = msgspec.msgpack.Encoder().encode
 _decode_ledger = msgspec.msgpack.Decoder(Ledger).decode
 _encode_json = msgspec.json.Encoder().encode
-_decode_record = msgspec.json.Decoder(ReceiptRecord).decode
+_decode_record = json_decoder(ReceiptRecord)
 
 
 def new_ledger() -> Ledger:
@@ -85,8 +87,16 @@ def dump_ledger(ledger: Ledger) -> bytes:
 
 
 def load_ledger(data: bytes) -> Ledger:
-    """Raises msgspec.DecodeError for what is no ledger."""
-    return _decode_ledger(data)
+    """Raises msgspec.DecodeError for what is no ledger, or one whose ranges are not what `Seen` promises: a receipt
+    made of it could tell a device to forget what nobody has."""
+    ledger = _decode_ledger(data)
+    for epoch, seen in ledger.epochs.items():
+        before = seen.base - 1
+        for first, last in seen.ranges:
+            if not before < first <= last:
+                raise msgspec.ValidationError(f"ranges of epoch {epoch} are not in order from {seen.base}")
+            before = last
+    return ledger
 
 
 def encode_record(device: str, receipt: Receipt) -> bytes:

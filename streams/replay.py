@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from devices.payload import json_decoder
 from devices.readings import Reading
 from devices.times import parse_instant
 from streams.engine import RETENTION_MS, Engine, newer
@@ -98,6 +99,9 @@ def _latest(plans: Sequence[CarePlan]) -> dict[str, CarePlan]:
     return found
 
 
+_decode = json_decoder(object)
+
+
 class CarePlanFileError(ValueError):
     """The file of care plans cannot be used; the message names the file and the place."""
 
@@ -113,10 +117,10 @@ def read_care_plans(path: str | Path) -> tuple[list[CarePlan], list[tuple[Protoc
     except OSError as error:
         raise CarePlanFileError(f"{path}: {error.strerror}") from None
     try:
-        document = msgspec.json.decode(data)
+        document = _decode(data)
     except msgspec.DecodeError:
         try:
-            document = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
+            document = [_decode(line) for line in data.splitlines() if line.strip()]
         except msgspec.DecodeError as error:
             raise CarePlanFileError(f"{path}: {error}") from None
     entries = document if isinstance(document, list) else [document]

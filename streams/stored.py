@@ -28,6 +28,10 @@ COMPRESSION_LEVEL = 1
 """zlib's quickest: states repeat themselves so much that the higher levels gain under a tenth."""
 
 
+class DamagedStateError(ValueError):
+    """Bytes that are no state of this format, or another patient's."""
+
+
 class StoredLane(msgspec.Struct, array_like=True):
     """A lane on disk. Checkpoints are not kept: after a restart the first late reading re-evaluates from the
     base and makes them again."""
@@ -139,11 +143,25 @@ def read(
     """Fill a new state with what `write` wrote.
 
     `begin` is given the plan, before `program_of` is asked for the program of each lane under it. Raises
-    ValueError when the bytes are another patient's or of an unknown format.
+    DamagedStateError when the bytes are another patient's, of an unknown format or damaged; zlib's checksums
+    find what changed on the way.
     """
+    try:
+        _read(state, data, begin, program_of)
+    except DamagedStateError:
+        raise
+    except Exception as error:  # whatever a length or a type that is not ours leads to
+        raise DamagedStateError(
+            f"state of {state.patient!r}: {len(data)} bytes that are none: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _read(
+    state: PatientState, data: bytes, begin: Callable[[CarePlan], None], program_of: Callable[[str], Program]
+) -> None:
     stored, packed = unpack(data)
     if stored.format != FORMAT or stored.patient != state.patient:
-        raise ValueError(
+        raise DamagedStateError(
             f"state of {stored.patient!r} in format {stored.format}, expected {state.patient!r}, {FORMAT}"
         )
     state.n, state.clock_ms, state.deadline_ms = stored.n, stored.clock_ms, stored.deadline_ms

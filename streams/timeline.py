@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import isfinite
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -172,7 +173,7 @@ def _schedule_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
     for kind, asked in v.schedule.items():
         place = f"{where}schedule: {kind}: "
         hours = [h for h in (asked.every_hours, asked.overdue_hours, asked.grave_hours) if h is not None]
-        if min(hours) <= 0 or hours != sorted(hours):
+        if not all(map(isfinite, hours)) or min(hours) <= 0 or hours != sorted(hours):
             faults.append(
                 f"{place}0 < every_hours ≤ overdue_hours ≤ grave_hours must hold, "
                 f"not {', '.join(f'{h:g}' for h in hours)}"

@@ -47,6 +47,9 @@ SCHEDULE_FIELDS = frozenset(
     {"every_hours", "overdue_hours", "grave_hours", "expected", "overdue_at_least_hours", "overdue_at_most_hours"}
 )  # fmt: skip
 
+LARGEST = 1e9
+"""No limit, length or parameter of a protocol comes near it."""
+
 LEGAL_NO_READING = frozenset({"heart-failure", "diabetes", "hypertension", "arrhythmia", "respiratory"})
 """Protocols in which *no reading* must stand: the law wants it for the first two (reference 1.5), the
 contract for each."""
@@ -95,7 +98,10 @@ def parse(text: str, path: str) -> Protocol:
     """Check one protocol's text. `path` only names it in errors. Raises ProtocolError."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # tomllib's own, numbers of thousands of digits, deep nesting
         raise ProtocolError(f"{path}: not TOML: {error}") from None
     return parse_document(document, path)
 
@@ -393,7 +399,7 @@ def _plausible(
             found.append(None)
             continue
         for level in levels:
-            limit = level.limits[index]
+            limit = level.limits[index] if level.limits else None  # none: of a level that is faulty itself
             if limit is not None and not level.fixed and not span[0] <= limit <= span[1]:
                 faults.add(rule, "plausible", f"{channel}: the limit {limit:g} itself is not in {span!r}")
         found.append((float(span[0]), float(span[1])))
@@ -401,7 +407,8 @@ def _plausible(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number that can be compared: TOML has nan and inf, and integers that no float holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _minutes(raw: Mapping[str, Any], field: str, rule: str, where: str, faults: _Faults) -> int | None:
@@ -425,7 +432,7 @@ def _channels(
     raw: Any, statistic: Statistic, rule: str, where: str, faults: _Faults
 ) -> tuple[float | None, ...]:
     channels = statistic.channels
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
+    if _is_number(raw):
         if len(channels) == 1:
             return (float(raw),)
         faults.add(rule, where, f"needs a number for each of {', '.join(channels)} that counts")
