@@ -7,6 +7,9 @@ secrets=${SECRETS:-/run/secrets}
 psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
   -v owner_password="$(cat "$secrets/database_password")" \
   -v feed_password="$(cat "$secrets/feed_database_password")" \
+  -v writer_password="$(cat "$secrets/writer_database_password")" \
+  -v escalation_password="$(cat "$secrets/escalation_database_password")" \
+  -v enrol_password="$(cat "$secrets/enrol_database_password")" \
   -v grafana_password="$(cat "$secrets/grafana_database_password")" <<'SQL'
 create role scad login createrole password :'owner_password';
 -- The feed is no owner: it logs in as a member of scad_feed, sees its users' teams by row-level security, and may
@@ -18,12 +21,20 @@ grant scad_login, scad_service to scad_feed with inherit false;
 grant scad_feed, scad_login to scad with inherit false;
 grant scad_service to scad;
 create role feed login password :'feed_password' in role scad_feed;
+-- One role for each process that serves no people (alerts/schema/0030_processes.sql says what each may do).
+create role scad_writer nologin;
+create role scad_escalation nologin;
+create role scad_enrol nologin;
+create role writer login password :'writer_password' in role scad_writer;
+create role escalation login password :'escalation_password' in role scad_escalation;
+create role enrol login password :'enrol_password' in role scad_enrol;
 create role grafana login password :'grafana_password';
 alter role grafana set default_transaction_read_only = on;
 alter role grafana set statement_timeout = '30s';
 create database scad owner scad;
 revoke all on database scad from public;
-grant connect on database scad to feed, grafana;
+grant connect on database scad to feed, writer, escalation, enrol, grafana;
+grant temporary on database scad to writer; -- batches are copied into a temporary table first
 \connect scad
 create extension if not exists timescaledb;
 SQL

@@ -3,16 +3,21 @@
 #
 #   deploy/make-secrets.sh [HOST ...]     make what is missing; HOST: names or addresses that devices will use
 #   deploy/make-secrets.sh device SERIAL  an MQTT account for a device; prints its password, this once
-#   deploy/make-secrets.sh remove SERIAL  take the account away
+#   deploy/make-secrets.sh certificate SERIAL   a certificate for a device instead, in devices/SERIAL.crt and .key
+#   deploy/make-secrets.sh remove SERIAL  take the account away, and revoke the certificate
+#   deploy/make-secrets.sh renew          new certificates for the servers, by the same authority
 #   deploy/make-secrets.sh fleet < FILE   accounts for every device of an enrolment file (simulated fleets)
 #
-# After the last three: docker compose kill -s HUP mosquitto
+# After device, remove and fleet: docker compose kill -s HUP mosquitto. To end a device's access at once:
+# deploy/revoke.sh SERIAL, which does all of it. After renew: restart the servers.
 # Needs openssl and python3. SCAD_SECRETS names another folder than deploy/secrets.
 set -eu
 umask 077
 here=$(cd "$(dirname "$0")" && pwd)
 secrets=${SCAD_SECRETS:-$here/secrets}
 certificate_days=825 # the longest that most TLS libraries accept of a server
+device_days=825
+list_days=3650 # an expired list of revoked certificates would lock every device out
 
 # The folder is closed to others (0700), the files in it are readable (0444): containers run as users of their
 # own and see single files, never the folder.
@@ -44,7 +49,7 @@ for line in sys.stdin:
 serial() {
   case $1 in
     '' | *[!A-Za-z0-9._-]*) echo "'$1' is no serial: 1 to 64 of A-Z a-z 0-9 . _ - are allowed" >&2; exit 2 ;;
-    bridge) echo "'bridge' is the platform's own account" >&2; exit 2 ;;
+    bridge | operator) echo "'$1' is the platform's own account" >&2; exit 2 ;;
   esac
   [ "${#1}" -le 64 ] || { echo "'$1' is longer than 64 characters" >&2; exit 2; }
 }
@@ -58,48 +63,147 @@ passwords_from() { # write in place: the container holds this very file, and a n
   rm -f "$1"
 }
 
-certificate() { # a server certificate signed by a CA of our own; put an official one in its place where you have it
-  names=localhost
-  for host in "$@"; do names="$names $host"; done
-  alternatives=$(for name in $names; do
-    case $name in *[!0-9.:]*) echo "DNS:$name" ;; *) echo "IP:$name" ;; esac
-  done | paste -sd, -)
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=SCAD devices CA" \
+authority() { # the authority that signs servers and devices, and its list of revoked certificates
+  [ -e "$secrets/ca.key" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \
+    -subj "/CN=SCAD devices CA" \
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign \
     -keyout "$secrets/ca.key" -out "$secrets/ca.crt" 2> /dev/null
-  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=${1:-localhost}" \
-    -keyout "$secrets/server.key" -out "$secrets/server.csr" 2> /dev/null
-  printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\n' "$alternatives" > "$secrets/server.ext"
-  openssl x509 -req -in "$secrets/server.csr" -CA "$secrets/ca.crt" -CAkey "$secrets/ca.key" -CAcreateserial \
-    -days "$certificate_days" -extfile "$secrets/server.ext" -out "$secrets/server.crt" 2> /dev/null
-  keep mosquitto_certificate < "$secrets/server.crt"
-  keep mosquitto_key < "$secrets/server.key"
   chmod 444 "$secrets/ca.crt"
-  rm -f "$secrets/server.key" "$secrets/server.csr" "$secrets/server.ext" "$secrets/server.crt" "$secrets/ca.srl"
+  keep ca_certificate < "$secrets/ca.crt"
+  [ -e "$secrets/ca.index" ] || : > "$secrets/ca.index"
+  [ -e "$secrets/ca.crlnumber" ] || echo 01 > "$secrets/ca.crlnumber"
+  [ -e "$secrets/device_revocations" ] || revocations
+}
+
+authority_does() { # authority_does ARGUMENTS: openssl ca on the authority's own files
+  cat > "$secrets/.ca.cnf" <<END
+[ca]
+default_ca = scad
+[scad]
+database = $secrets/ca.index
+crlnumber = $secrets/ca.crlnumber
+default_md = sha256
+default_crl_days = $list_days
+certificate = $secrets/ca.crt
+private_key = $secrets/ca.key
+END
+  openssl ca -config "$secrets/.ca.cnf" "$@" 2> "$secrets/.ca.said" || { cat "$secrets/.ca.said" >&2; exit 1; }
+  rm -f "$secrets/.ca.cnf" "$secrets/.ca.said" "$secrets"/ca.index.* "$secrets/ca.crlnumber.old"
+}
+
+revocations() { # the list as it is now; in place, because the container holds this very file
+  authority_does -gencrl -out "$secrets/.crl"
+  [ ! -e "$secrets/device_revocations" ] || chmod u+w "$secrets/device_revocations"
+  cat "$secrets/.crl" > "$secrets/device_revocations"
+  chmod 444 "$secrets/device_revocations"
+  rm -f "$secrets/.crl"
+}
+
+sign() { # sign NAME DAYS EXTENSIONS: .new.crt and .new.key in the secrets
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
+    -keyout "$secrets/.new.key" -out "$secrets/.new.csr" 2> /dev/null
+  printf '%b' "$3" > "$secrets/.new.ext"
+  # the serial number is drawn at random
+  openssl x509 -req -in "$secrets/.new.csr" -CA "$secrets/ca.crt" -CAkey "$secrets/ca.key" \
+    -days "$2" -extfile "$secrets/.new.ext" -out "$secrets/.new.crt" 2> /dev/null
+  rm -f "$secrets/.new.csr" "$secrets/.new.ext" "$secrets/ca.srl"
+}
+
+server() { # server SECRET HOST ...: SECRET_certificate and SECRET_key, for localhost and these names
+  [ ! -e "$secrets/$1_certificate" ] || return 0
+  secret=$1
+  shift
+  alternatives=$(for name in localhost "$@"; do
+    case $name in *[!0-9.:]*) echo "DNS:$name" ;; *) echo "IP:$name" ;; esac
+  done | paste -sd, -)
+  sign "${1:-localhost}" "$certificate_days" "subjectAltName=$alternatives\nextendedKeyUsage=serverAuth\n"
+  keep "${secret}_certificate" < "$secrets/.new.crt"
+  keep "${secret}_key" < "$secrets/.new.key"
+  rm -f "$secrets/.new.crt" "$secrets/.new.key"
+}
+
+servers() { # one certificate for each server; HOST ... are further names of mosquitto, those that devices use
+  [ "$#" -eq 0 ] || echo "$*" | keep mqtt_hosts
+  server mosquitto $(cat "$secrets/mqtt_hosts" 2> /dev/null) mosquitto
+  server database timescaledb
+  server kafka kafka
+  cat "$secrets/kafka_key" "$secrets/kafka_certificate" | keep kafka_keystore
+}
+
+renew() { # the old ones stay until the new ones are there
+  for name in mosquitto database kafka; do rm -f "$secrets/${name}_certificate" "$secrets/${name}_key"; done
+  rm -f "$secrets/kafka_keystore"
+  servers
+}
+
+device_certificate() {
+  mkdir -p "$secrets/devices"
+  [ ! -e "$secrets/devices/$1.crt" ] || { echo "$1 has a certificate: remove it first" >&2; exit 1; }
+  sign "$1" "$device_days" "basicConstraints=critical,CA:FALSE\nextendedKeyUsage=clientAuth\n"
+  mv "$secrets/.new.key" "$secrets/devices/$1.key"
+  mv "$secrets/.new.crt" "$secrets/devices/$1.crt"
+  echo "$secrets/devices/$1.crt"
+}
+
+revoke_certificate() { # the certificate is kept, out of the way: the authority's index names it
+  authority_does -revoke "$secrets/devices/$1.crt"
+  rm -f "$secrets/devices/$1.key" "$secrets/devices/$1.crt"
+  revocations
 }
 
 make_all() {
-  for name in postgres_password database_password feed_database_password grafana_database_password \
-    grafana_admin_password grafana_secret_key prometheus_password mqtt_bridge_password webhook_secret; do
+  for name in postgres_password database_password feed_database_password writer_database_password \
+    escalation_database_password enrol_database_password grafana_database_password grafana_admin_password grafana_secret_key \
+    prometheus_password mqtt_bridge_password mqtt_operator_password kafka_password kafka_broker_password \
+    webhook_secret; do
     draw | keep "$name"
   done
-  echo "postgresql://scad:$(cat "$secrets/database_password")@timescaledb:5432/scad" | keep database_url
-  echo "postgresql://feed:$(cat "$secrets/feed_database_password")@timescaledb:5432/scad" | keep feed_database_url
+  address database_url scad database_password
+  for name in feed writer escalation enrol; do address "${name}_database_url" "$name" "${name}_database_password"; done
   keep oidc_client_secret < /dev/null # of your identity provider: write it into the file; empty: none
   echo "bridge $(cat "$secrets/mqtt_bridge_password")" | hash_lines | keep mosquitto_passwords
+  known operator || add_line operator "$(cat "$secrets/mqtt_operator_password")"
   echo '{}' | keep fleet_accounts
   keep smtp_password < /dev/null # of your mail server's account: write it into the file; empty: no login
   [ -e "$secrets/synthetic_accounts" ] || printf '{"synthetic-1": "%s"}\n' "$(draw)" | keep synthetic_accounts
   known synthetic-1 || add_synthetic
-  [ -e "$secrets/mosquitto_certificate" ] || certificate "$@"
+  authority
+  servers "$@"
+  kafka_accounts
   echo "secrets are in $secrets; devices need ca.crt from there" >&2
+}
+
+address() { # address SECRET USER PASSWORD: of the database, which has to show a certificate of our authority
+  echo "postgresql://$2:$(cat "$secrets/$3")@timescaledb:5432/scad?sslmode=verify-full&sslrootcert=/run/secrets/ca_certificate" \
+    | keep "$1"
+}
+
+kafka_accounts() { # the broker's accounts, and what its own tools need to log in
+  password=$(cat "$secrets/kafka_password") broker=$(cat "$secrets/kafka_broker_password")
+  module=org.apache.kafka.common.security.plain.PlainLoginModule
+  cat <<END | keep kafka_jaas
+KafkaServer {
+  $module required username="broker" password="$broker" user_broker="$broker" user_scad="$password";
+};
+END
+  cat <<END | keep kafka_tool
+security.protocol=SASL_SSL
+ssl.truststore.type=PEM
+ssl.truststore.location=/run/secrets/ca_certificate
+sasl.mechanism=PLAIN
+sasl.jaas.config=$module required username="broker" password="$broker";
+END
+}
+
+add_line() { # add_line USER PASSWORD
+  { cat "$secrets/mosquitto_passwords"; echo "$1 $2" | hash_lines; } > "$secrets/.new"
+  passwords_from "$secrets/.new"
 }
 
 add_synthetic() { # the device of `scad synthetic`, with the password that it is given
   password=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["synthetic-1"])' \
     "$secrets/synthetic_accounts")
-  { cat "$secrets/mosquitto_passwords"; echo "synthetic-1 $password" | hash_lines; } > "$secrets/.new"
-  passwords_from "$secrets/.new"
+  add_line synthetic-1 "$password"
 }
 
 add_fleet() { # an account for each device that has none; fleet_accounts tells `scad fleet` their passwords
@@ -127,7 +231,7 @@ with open(f"{folder}/.accounts", "w") as file:
 
 command=${1:-}
 case $command in
-  device | remove | fleet)
+  device | certificate | remove | fleet | renew)
     [ -e "$secrets/mosquitto_passwords" ] || { echo "make the secrets first: deploy/make-secrets.sh" >&2; exit 1; }
     ;;
 esac
@@ -136,17 +240,24 @@ case $command in
     serial "${2:-}"
     known "$2" && { echo "$2 has an account: remove it first to give it a new password" >&2; exit 1; }
     password=$(draw)
-    { cat "$secrets/mosquitto_passwords"; echo "$2 $password" | hash_lines; } > "$secrets/.new"
-    passwords_from "$secrets/.new"
+    add_line "$2" "$password"
     echo "$password"
+    ;;
+  certificate)
+    serial "${2:-}"
+    device_certificate "$2"
     ;;
   remove)
     serial "${2:-}"
-    known "$2" || { echo "$2 has no account" >&2; exit 1; }
-    grep -v "^$(printf %s "$2" | sed 's/\./\\./g'):" "$secrets/mosquitto_passwords" > "$secrets/.new"
-    passwords_from "$secrets/.new"
+    known "$2" || [ -e "$secrets/devices/$2.crt" ] || { echo "$2 has no account" >&2; exit 1; }
+    if known "$2"; then
+      grep -v "^$(printf %s "$2" | sed 's/\./\\./g'):" "$secrets/mosquitto_passwords" > "$secrets/.new"
+      passwords_from "$secrets/.new"
+    fi
+    [ ! -e "$secrets/devices/$2.crt" ] || revoke_certificate "$2"
     ;;
   fleet) add_fleet ;;
-  -*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  renew) renew ;;
+  -*) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2 ;;
   *) make_all "$@" ;;
 esac

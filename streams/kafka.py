@@ -9,6 +9,7 @@ Guarantees that others lean on:
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, cast
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     IllegalSaslStateError,
@@ -117,6 +119,7 @@ def _compacted(name: str) -> TopicSpec:
 
 SPECS: tuple[TopicSpec, ...] = (
     _deleted_after(topics.TELEMETRY, TELEMETRY_KEPT_MS),
+    _deleted_after(topics.BACKLOG, TELEMETRY_KEPT_MS),
     _deleted_after(topics.READINGS, READINGS_KEPT_MS),
     _deleted_after(topics.QUARANTINE, QUARANTINE_KEPT_MS),
     _deleted_after(topics.ALERTS, ALERTS_KEPT_MS),
@@ -147,9 +150,9 @@ async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] = SPECS) 
             await _create_missing(admin, settings, specs)
             return
         except KafkaConnectionError:
+            await _raise_if_refused(settings)
             log.info("kafka.waiting", servers=settings.kafka)
         except KafkaError as error:
-            _raise_if_refused(error, settings)
             if not error.retriable:
                 raise
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
@@ -215,7 +218,7 @@ async def make_producer(settings: Settings, client_id: str, exact_ends: bool = T
             return producer
         except KafkaError as error:
             await producer.stop()
-            _raise_if_refused(error, settings)
+            await _raise_if_refused(settings)
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -257,7 +260,7 @@ async def started(consumer: AIOKafkaConsumer, settings: Settings) -> AIOKafkaCon
             await consumer.start()
             return consumer
         except KafkaError as error:
-            _raise_if_refused(error, settings)
+            await _raise_if_refused(settings)
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -304,16 +307,33 @@ async def _send(producer: AIOKafkaProducer, record: Record) -> asyncio.Future[Re
     return future
 
 
-def _raise_if_refused(error: KafkaError, settings: Settings) -> None:
-    """A broker that refuses who we are is not waited for: it would be asked for ever with the wrong password."""
-    if isinstance(error, REFUSALS):
-        refused = f"{settings.kafka} refuses the account {settings.kafka_user!r}: {error}"
-        log.error(
-            "kafka.refused", servers=settings.kafka, user=settings.kafka_user, error=type(error).__name__
-        )
-        raise KafkaSetupError(
-            f"{refused}; see SCAD_KAFKA_USER, SCAD_KAFKA_PASSWORD, SCAD_KAFKA_MECHANISM"
-        ) from error
+async def _raise_if_refused(settings: Settings) -> None:
+    """Ask a broker that could not be reached by TLS why: one that refuses who we are, or that we do not trust, is
+    not waited for, or it would be asked for ever with the wrong password. Raises KafkaSetupError.
+
+    (aiokafka says only that it cannot be reached, whatever the reason.)
+    """
+    if not settings.kafka_tls:
+        return
+    for server in settings.kafka.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            connection = await create_conn(
+                host, int(port), request_timeout_ms=REQUEST_TIMEOUT_MS, **kafka_security(settings)
+            )
+        except REFUSALS as error:
+            problem = f"{server} refuses the account {settings.kafka_user!r}: {error}"
+            remedy = "see SCAD_KAFKA_USER, SCAD_KAFKA_PASSWORD, SCAD_KAFKA_MECHANISM"
+        except ssl.SSLCertVerificationError as error:
+            problem = f"{server} is not to be trusted: {error.verify_message}"
+            remedy = "see SCAD_KAFKA_CA, and the names in the broker's certificate"
+        except (KafkaError, OSError):
+            continue  # away: to be waited for
+        else:
+            connection.close()
+            continue
+        log.error("kafka.refused", server=server, user=settings.kafka_user, problem=problem)
+        raise KafkaSetupError(f"{problem}; {remedy}")
 
 
 def _raise_if_final(error: BaseException) -> None:

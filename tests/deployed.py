@@ -11,7 +11,8 @@ import pytest
 
 import scad
 from scad.services import HOST, Mosquitto, free_port, wait_until
-from scad.services.mosquitto import ACL_FILE, LIMITS_FILE, connack
+from scad.services.mosquitto import ACCEPTED, ACL_FILE, BRIDGE_USER, LIMITS_FILE, connack
+from scad.tls import client_context
 
 ROOT = Path(scad.__file__).resolve().parents[1]
 
@@ -44,6 +45,8 @@ class ComposedMosquitto(Mosquitto):
         )
         self.secrets = secrets
         self.tls_port = free_port([self.port])
+        self.certificate_port = free_port([self.port, self.tls_port])
+        self.tls = client_context((secrets / "ca_certificate").read_text())
 
     def prepare(self) -> None:
         (self.folder / "conf.d").mkdir(exist_ok=True)
@@ -55,15 +58,27 @@ class ComposedMosquitto(Mosquitto):
             ("/mosquitto/config", str(self.folder)),
             ("/mosquitto/data", str(self.folder / "data")),
             ("/run/secrets", str(self.secrets)),
-            ("listener 1883\n", f"listener {self.port} {HOST}\n"),
+            ("listener 8885\n", f"listener {self.port} {HOST}\n"),
             ("listener 8883\n", f"listener {self.tls_port} {HOST}\n"),
+            ("listener 8884\n", f"listener {self.certificate_port} {HOST}\n"),
         ):
             assert before in text
             text = text.replace(before, after)
         root = "user root\n" if os.geteuid() == 0 else ""  # else it becomes a user who cannot read this
         (self.folder / "mosquitto.conf").write_text(root + text)
 
-    def reread(self, user: str, password: str, answer: int) -> None:
-        """What `docker compose kill -s HUP mosquitto` does; until the user gets the wanted answer."""
+    def answers(self) -> bool:
+        return self.connack(BRIDGE_USER, self.bridge_password) == ACCEPTED
+
+    def connack(self, user: str | None = None, password: str = "") -> int | None:
+        """The answer on the listener of the platform's own processes."""
+        return connack(self.port, user, password, self.tls)
+
+    def reload(self) -> None:
+        """What `docker compose kill -s HUP mosquitto` does."""
         self._reload()
-        wait_until(lambda: connack(self.port, user, password) == answer, 10.0, f"the answer {answer}")
+
+    def reread(self, user: str, password: str, answer: int) -> None:
+        """The same, until the user gets the wanted answer."""
+        self._reload()
+        wait_until(lambda: self.connack(user, password) == answer, 10.0, f"the answer {answer}")

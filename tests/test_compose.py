@@ -24,6 +24,20 @@ SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("scad:")}
 ONE_SHOT = {name for name, service in SERVICES.items() if service["restart"] in ("on-failure", "no")}
 SECRETS_DIR = "/run/secrets/"
+AUTHORITY = """\
+-----BEGIN CERTIFICATE-----
+MIIBfzCCASWgAwIBAgIUByS/iId2K1VLT038ByBfnEz6ku8wCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwHhcNMjYxMTIyMTIyMzEzWhcNMjYxMjIyMTIyMzEzWjAN
+MQswCQYDVQQDDAJjYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABPMcGaLbVePk
+PK5lEBMiQSyfQgq8n79ssrOLAjDlgIOF6EhTDyyb3W7YkbQrq18UOOJfGxyz2ywZ
+3XmF1XFsXCqjYzBhMB0GA1UdDgQWBBQHEq8zqBO/DXhDvvcVN1fKQeAGyTAfBgNV
+HSMEGDAWgBQHEq8zqBO/DXhDvvcVN1fKQeAGyTAPBgNVHRMBAf8EBTADAQH/MA4G
+A1UdDwEB/wQEAwIBBjAKBggqhkjOPQQDAgNIADBFAiBDrHFUVyJfkzuMoxeorIXJ
+NzjXOiEKuRIefZVk7wHQIQIhAPocXzpkWU7T17fAxHN49Q15jWc7p6GEhEkIxL8T
+cy0W
+-----END CERTIFICATE-----
+"""
+"""Anybody's, to be read as one."""
 
 each_service = pytest.mark.parametrize("name", sorted(SERVICES))
 each_of_ours = pytest.mark.parametrize("name", sorted(OURS))
@@ -55,11 +69,11 @@ def test_docker_compose_accepts_the_file_and_resolves_every_service(docker_compo
 def test_the_deployment_has_the_services_that_the_documentation_names():
     assert set(SERVICES) == {
         *("kafka", "mosquitto", "timescaledb", "init", "grants", "bridge", "worker", "feed"),
-        *("escalation", "synthetic", "prometheus", "grafana", "fleet", "scad"),
+        *("escalation", "synthetic", "prometheus", "grafana", "fleet", "scad", "operator"),
     }
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    assert profiles == {"fleet": ["fleet"], "scad": ["tools"]}
-    assert {"init", "grants", "scad"} == ONE_SHOT
+    assert profiles == {"fleet": ["fleet"], "scad": ["tools"], "operator": ["tools"]}
+    assert {"init", "grants", "scad", "operator"} == ONE_SHOT
 
 
 @each_service
@@ -96,7 +110,10 @@ def test_every_service_is_confined(name):
 def test_only_devices_and_the_page_reach_in_and_the_page_from_this_machine_alone():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {
-        "mosquitto": ["${MQTT_ADDRESS:-0.0.0.0:8883}:8883"],
+        "mosquitto": [
+            "${MQTT_ADDRESS:-0.0.0.0:8883}:8883",
+            "${MQTT_CERTIFICATE_ADDRESS:-127.0.0.1:8884}:8884",
+        ],
         "feed": ["${FEED_ADDRESS:-127.0.0.1:8080}:8080"],
     }
     assert COMPOSE["networks"]["core"] == {"internal": True}
@@ -121,7 +138,7 @@ def test_every_secret_is_a_file_and_used():
 @each_service
 def test_no_password_stands_in_the_file(name):
     for variable, value in environment_of(name).items():
-        if re.search(r"PASSWORD|SECRET|TOKEN|DATABASE(?!_)|_KEY", variable):
+        if re.search(r"PASSWORD|SECRET|TOKEN|DATABASE(?!_)|_KEY(?!STORE)", variable):
             assert variable.endswith("_FILE"), f"{variable} of {name} is to come from a file"
         if str(value).startswith(SECRETS_DIR):
             assert value.removeprefix(SECRETS_DIR) in SERVICES[name]["secrets"], variable
@@ -133,6 +150,25 @@ def test_a_service_is_given_every_secret_that_it_names(name):
     text = json.dumps(SERVICES[name])
     for secret in re.findall(rf"{SECRETS_DIR}(\w+)", text):
         assert secret in SERVICES[name]["secrets"]
+
+
+@each_of_ours
+def test_every_line_of_ours_to_another_service_is_encrypted_with_an_account_of_its_own(name):
+    environment = environment_of(name)
+    for service, account in (("KAFKA", "KAFKA_PASSWORD_FILE"), ("MQTT", "")):
+        if f"SCAD_{service}" in environment:
+            assert environment[f"SCAD_{service}_TLS"] == "true"
+            assert environment[f"SCAD_{service}_CA_FILE"] == "/run/secrets/ca_certificate"
+            assert not account or f"SCAD_{account}" in environment
+    if "SCAD_KAFKA" not in environment and "SCAD_DATABASE_FILE" not in environment:
+        assert name in ("fleet", "operator")
+    if any("database_url" in secret for secret in SERVICES[name]["secrets"]):
+        assert "ca_certificate" in SERVICES[name]["secrets"]  # the address names it
+
+
+def test_only_what_changes_the_schema_and_people_have_the_owner_of_the_database():
+    owners = {name for name, service in SERVICES.items() if "database_url" in service.get("secrets", [])}
+    assert owners == {"init", "grants", "scad"}
 
 
 def test_every_path_that_is_mounted_exists():
@@ -153,7 +189,8 @@ def test_every_setting_exists_and_can_be_used(name, tmp_path):
         assert variable.removesuffix("_FILE") in fields, variable
         value = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
         if variable.endswith("_FILE"):
-            (tmp_path / variable).write_text("drawn\n")
+            text = AUTHORITY if variable.endswith("_CA_FILE") else "drawn\n"
+            (tmp_path / variable).write_text(text)
             value = str(tmp_path / variable)
         environ[variable] = value
     settings = load_settings(environ)

@@ -13,18 +13,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 import yaml
 from deployed import ROOT, ComposedMosquitto, make_secrets, need_openssl
 
 from scad.services import HOST, KafkaNode, Postgres, free_port
-from scad.services.mosquitto import ACCEPTED, connack
+from scad.services.admin import broker_ids
+from scad.services.kafka import listens
+from scad.services.mosquitto import ACCEPTED
 from scad.services.postgres import has_timescale
 from scad.settings import Settings, load_settings
-from streams.kafka import ensure_topics
+from scad.tls import kafka_security
+from streams.kafka import KafkaSetupError, ensure_topics
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
 REFUSED = 5
 
 
@@ -57,7 +62,15 @@ def accounts(folder: Path) -> list[str]:
 def test_every_secret_of_the_compose_file_is_made_and_the_folder_is_closed(secrets):
     made = contents(secrets)
     assert set(COMPOSE["secrets"]) <= set(made)
-    assert set(made) - set(COMPOSE["secrets"]) == {"ca.crt", "ca.key", ".gitignore"}
+    assert set(made) - set(COMPOSE["secrets"]) == {
+        *("ca.crt", "ca.key", "ca.index", "ca.crlnumber", ".gitignore"),  # the authority's own
+        *(
+            "mqtt_hosts",
+            "kafka_key",
+            "kafka_certificate",
+            "kafka_broker_password",
+        ),  # others are made of these
+    }
     assert made[".gitignore"] == b"*\n"
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     for name in COMPOSE["secrets"]:
@@ -73,7 +86,8 @@ def test_no_two_secrets_are_alike_and_each_has_192_bits(secrets):
     ]
     drawn = [(secrets / name).read_text().strip() for name in ours]
     drawn += json.loads((secrets / "synthetic_accounts").read_text()).values()
-    assert len(drawn) == len(set(drawn)) == 9
+    drawn.append((secrets / "kafka_broker_password").read_text().strip())
+    assert len(drawn) == len(set(drawn)) == 15
     assert all(len(bytes.fromhex(text)) == 24 for text in drawn)
 
 
@@ -85,7 +99,7 @@ def test_an_installation_from_before_the_synthetic_reading_gets_its_account(secr
     (secrets / "synthetic_accounts").unlink()
     make_secrets(secrets, "remove", "synthetic-1")
     assert make_secrets(secrets).returncode == 0
-    assert accounts(secrets) == ["bridge", "synthetic-1"]
+    assert accounts(secrets) == ["bridge", "operator", "synthetic-1"]
     assert json.loads((secrets / "synthetic_accounts").read_text())["synthetic-1"]
 
 
@@ -118,10 +132,12 @@ def test_the_processes_can_use_the_addresses_as_they_are_written(secrets):
         "host": "timescaledb",
         "port": "5432",
         "dbname": "scad",
+        "sslmode": "verify-full",
+        "sslrootcert": "/run/secrets/ca_certificate",
     }
 
 
-@pytest.mark.parametrize("serial", ["", "a b", "a:b", "ä", "x" * 65, "bridge", "a\nb"])
+@pytest.mark.parametrize("serial", ["", "a b", "a:b", "ä", "x" * 65, "bridge", "operator", "a\nb"])
 def test_an_account_that_cannot_be_is_refused(secrets, serial):
     before = contents(secrets)
     done = make_secrets(secrets, "device", serial)
@@ -137,14 +153,14 @@ def test_an_account_is_not_given_a_second_password_unasked(secrets):
     assert "remove it first" in again.stderr
     assert make_secrets(secrets, "device", "scx1").returncode == 0  # a dot stands for itself
     assert make_secrets(secrets, "remove", "sc.1").returncode == 0
-    assert accounts(secrets) == ["bridge", "synthetic-1", "scx1"]
+    assert accounts(secrets) == ["bridge", "operator", "synthetic-1", "scx1"]
 
 
 def test_a_fleet_gets_an_account_for_each_device_once(secrets):
     enrolment = {"patients": [{"devices": [{"device": "bp-1"}, {"device": "sc-1"}]}, {"care_team": "caen"}]}
     for _ in range(2):
         assert make_secrets(secrets, "fleet", text=json.dumps(enrolment)).returncode == 0
-    assert accounts(secrets) == ["bridge", "synthetic-1", "bp-1", "sc-1"]
+    assert accounts(secrets) == ["bridge", "operator", "synthetic-1", "bp-1", "sc-1"]
     known = json.loads((secrets / "fleet_accounts").read_text())
     assert set(known) == {"bp-1", "sc-1"}
 
@@ -177,7 +193,7 @@ def test_a_device_with_an_account_publishes_over_tls_and_without_one_nobody_does
         text=True,
     )
     assert (sent.returncode, sent.stderr) == (0, "")
-    assert connack(broker.port) == REFUSED
+    assert broker.connack() == REFUSED
     make_secrets(secrets, "remove", "sc-1")
     broker.reread("sc-1", password, REFUSED)
 
@@ -198,7 +214,7 @@ def test_the_brokers_health_check_tells_a_broker_from_none(broker, secrets):
     kind, line = COMPOSE["services"]["mosquitto"]["healthcheck"]["test"]
     assert kind == "CMD-SHELL"
     line = line.replace("$$", "$").replace("/run/secrets", str(secrets))
-    line = line.replace("-p 1883", f"-p {broker.port}")
+    line = line.replace("-p 8885", f"-p {broker.port}")
     line = line.replace("mosquitto_pub", broker.program("mosquitto_pub"), 1)
     assert subprocess.run(["/bin/sh", "-c", line], capture_output=True).returncode == 0
     broker.stop()
@@ -208,33 +224,57 @@ def test_the_brokers_health_check_tells_a_broker_from_none(broker, secrets):
 # ── Kafka ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_kafka_starts_as_the_deployment_configures_it_and_takes_the_topics(
-    kafka, service_folder, monkeypatch
-):
-    environment = COMPOSE["services"]["kafka"]["environment"]
-    broker = free_port()
-    controller = free_port([broker])
-    text = ""
-    for variable, value in environment.items():
-        if variable.startswith("KAFKA_") and variable != "KAFKA_HEAP_OPTS":
-            # as the image's own script names them
-            text += f"{variable.removeprefix('KAFKA_').lower().replace('_', '.')}={value}\n"
-    for before, after in (
-        (
-            "PLAINTEXT://:9092,CONTROLLER://:9093",
-            f"PLAINTEXT://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
-        ),
-        ("PLAINTEXT://kafka:9092", f"PLAINTEXT://{HOST}:{broker}"),
-        ("1@kafka:9093", f"1@{HOST}:{controller}"),
-        ("/var/lib/kafka/data", str(service_folder / "kafka-data")),
-    ):
-        assert before in text
-        text = text.replace(before, after)
-    monkeypatch.setattr("scad.services.kafka.node_config", lambda *_: text)
-    with KafkaNode(service_folder / "kafka", 1, [(broker, controller)], environment["CLUSTER_ID"]) as node:
-        settings = Settings(kafka=node.address)
-        asyncio.run(ensure_topics(settings))
-        asyncio.run(ensure_topics(settings))  # finds them as they must be
+class ComposedKafka(KafkaNode):
+    """The broker with the environment of the deployment; only paths, ports and the name are this test's."""
+
+    def __init__(self, folder: Path, secrets: Path) -> None:
+        self.environ = COMPOSE["services"]["kafka"]["environment"]
+        broker = free_port()
+        super().__init__(folder, 1, [(broker, free_port([broker]))], self.environ["CLUSTER_ID"])
+        self.secrets = secrets
+        self.jvm = (self.environ["KAFKA_OPTS"].replace("/run/secrets", str(secrets)),)
+        self.settings = Settings(
+            kafka=f"localhost:{broker}",
+            kafka_tls=True,
+            kafka_ca=(secrets / "ca_certificate").read_text(),
+            kafka_user=SERVICES["worker"]["environment"]["SCAD_KAFKA_USER"],
+            kafka_password=(secrets / "kafka_password").read_text().strip(),
+            kafka_mechanism=SERVICES["worker"]["environment"]["SCAD_KAFKA_MECHANISM"],
+        )
+
+    def config(self, data: Path) -> str:
+        ((broker, controller),) = self.ports
+        own = ("KAFKA_HEAP_OPTS", "KAFKA_OPTS")
+        text = "".join(  # as the image's own script names them
+            f"{variable.removeprefix('KAFKA_').lower().replace('_', '.')}={value}\n"
+            for variable, value in self.environ.items()
+            if variable.startswith("KAFKA_") and variable not in own
+        )
+        for before, after in (
+            (
+                "CLIENTS://:9092,CONTROLLER://127.0.0.1:9093",
+                f"CLIENTS://{HOST}:{broker},CONTROLLER://{HOST}:{controller}",
+            ),
+            ("CLIENTS://kafka:9092", f"CLIENTS://localhost:{broker}"),
+            ("1@127.0.0.1:9093", f"1@{HOST}:{controller}"),
+            ("/var/lib/kafka/data", str(data)),
+            ("/run/secrets", str(self.secrets)),
+        ):
+            assert before in text
+            text = text.replace(before, after)
+        return text
+
+    def answers(self) -> bool:
+        return listens(self.address) and bool(broker_ids(self.settings.kafka, kafka_security(self.settings)))
+
+
+def test_kafka_starts_as_the_deployment_configures_it_and_takes_the_topics(kafka, secrets, service_folder):
+    with ComposedKafka(service_folder / "kafka", secrets) as node:
+        asyncio.run(ensure_topics(node.settings))
+        asyncio.run(ensure_topics(node.settings))  # finds them as they must be
+        wrong = msgspec.structs.replace(node.settings, kafka_password="wrong")
+        with pytest.raises(KafkaSetupError, match="refuses the account 'scad'"):
+            asyncio.run(ensure_topics(wrong))
 
 
 # ── the database ──────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +284,27 @@ class ComposedPostgres(Postgres):
     """A server that the deployment's own script sets up, as its image would."""
 
     def __init__(self, folder: Path, secrets: Path) -> None:
-        super().__init__(folder)
+        folder.mkdir(mode=0o711, parents=True)
+        for name in ("database_key", "database_certificate", "pg_hba.conf"):
+            source = secrets / name if name.startswith("database") else ROOT / "deploy" / name
+            text = source.read_text()
+            if name == "pg_hba.conf":  # the superuser's way in: the socket there, the test's own address here
+                assert "local    all       postgres " in text
+                text += "hostssl all postgres 127.0.0.1/32 scram-sha-256\n"
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(folder / name, "nobody", "nogroup")
+        (line,) = COMPOSE["services"]["timescaledb"]["command"]
+        options = dict(re.findall(r"-c (\w+)=(\S+)", line))
+        for before, after in (
+            ("/run/secrets/database_certificate", folder / "database_certificate"),
+            ("/tmp/server.key", folder / "database_key"),  # noqa: S108
+            ("/etc/scad/pg_hba.conf", folder / "pg_hba.conf"),
+        ):
+            assert before in options.values()
+            options = {name: value.replace(before, str(after)) for name, value in options.items()}
+        super().__init__(folder, options=options)
         self.secrets = secrets
 
     def started(self) -> None:
@@ -283,7 +343,8 @@ class ComposedPostgres(Postgres):
 
     def address(self, user: str, secret: str) -> str:
         password = (self.secrets / secret).read_text().strip()
-        return f"postgresql://{user}:{password}@{HOST}:{self.port}/scad"
+        verified = f"sslmode=verify-full&sslrootcert={self.secrets}/ca_certificate"
+        return f"postgresql://{user}:{password}@localhost:{self.port}/scad?hostaddr={HOST}&{verified}"
 
 
 def test_the_steps_make_the_database_and_grafana_reads_pseudonyms_only(postgres, secrets, service_folder):

@@ -94,7 +94,8 @@ def fleet(
     """Publish readings over MQTT: a simulated cohort's, or with --replay those of recorded files.
 
     The broker is SCAD_MQTT, by TLS with SCAD_MQTT_TLS; a device's user name is its serial. Every reading is
-    kept until its receipt. A cohort's outboxes lie in SCAD_DATA_DIR/fleet, and a fleet that is started again goes on from there.
+    kept until its receipt. A cohort's outboxes lie in SCAD_DATA_DIR/fleet, and a fleet that is started again
+    goes on from there.
     With --replay the status is 1 when a reading was rejected.
     """
     password_of = _passwords(accounts, password)

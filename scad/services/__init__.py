@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from scad.services.base import HOST, Program, Service, free_port, wait_until
-from scad.services.kafka import Kafka, KafkaNode
+from scad.services.kafka import Kafka, KafkaNode, SecureListener
 from scad.services.mosquitto import BRIDGE_USER, Mosquitto
 from scad.services.places import (
     MissingServiceError,
@@ -34,6 +34,7 @@ __all__ = [
     "Mosquitto",
     "Postgres",
     "Program",
+    "SecureListener",
     "Service",
     "ServiceError",
     "Tansu",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -19,11 +19,20 @@ POLL_SECONDS = 0.05
 T = TypeVar("T")
 
 
-def with_admin(bootstrap: str, ask: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
-    """Run `ask` with a connected admin client, in a thread with an event loop of its own."""
+def with_admin(
+    bootstrap: str,
+    ask: Callable[[AIOKafkaAdminClient], Awaitable[T]],
+    security: Mapping[str, Any] | None = None,
+) -> T:
+    """Run `ask` with a connected admin client, in a thread with an event loop of its own.
+
+    `security`: what `scad.tls.kafka_security` gives; None: no TLS.
+    """
 
     async def session() -> T:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_MS)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_MS, **(security or {})
+        )
         try:
             await admin.start()
             return await ask(admin)
@@ -34,7 +43,7 @@ def with_admin(bootstrap: str, ask: Callable[[AIOKafkaAdminClient], Awaitable[T]
         return pool.submit(lambda: asyncio.run(session())).result()
 
 
-def broker_ids(bootstrap: str) -> set[int]:
+def broker_ids(bootstrap: str, security: Mapping[str, Any] | None = None) -> set[int]:
     """Ids of the brokers that are up, as the one at `bootstrap` sees them; empty when it does not answer."""
 
     async def ask(admin: AIOKafkaAdminClient) -> set[int]:
@@ -42,7 +51,7 @@ def broker_ids(bootstrap: str) -> set[int]:
         return {int(broker["node_id"]) for broker in cluster["brokers"]}
 
     try:
-        return with_admin(bootstrap, ask)
+        return with_admin(bootstrap, ask, security)
     except (KafkaError, OSError):
         return set()
 

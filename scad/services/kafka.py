@@ -7,8 +7,9 @@ import re
 import socket
 import subprocess
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,11 +40,47 @@ Configuration:
       level: WARN
       AppenderRef:
         ref: STDOUT
+    Logger:
+      name: org.apache.kafka.common.network.Selector  # says whom it refused
+      level: INFO
 """
 
 
+@dataclass(frozen=True)
+class SecureListener:
+    """A further listener, by TLS and with accounts (SCRAM-SHA-512 and PLAIN).
+
+    `keystore`: PEM file with the server's key (PKCS #8) and certificate; `accounts`: user to password.
+    """
+
+    port: int
+    keystore: Path
+    accounts: Mapping[str, str]
+
+    def settings(self) -> dict[str, object]:
+        """Lines of server.properties."""
+        users = " ".join(f'user_{user}="{password}"' for user, password in self.accounts.items())
+        package, name = "org.apache.kafka.common.security", "listener.name.secure"
+        return {
+            f"{name}.sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+            f"{name}.plain.sasl.jaas.config": f"{package}.plain.PlainLoginModule required {users};",
+            f"{name}.scram-sha-512.sasl.jaas.config": f"{package}.scram.ScramLoginModule required;",
+            f"{name}.ssl.keystore.type": "PEM",
+            f"{name}.ssl.keystore.location": self.keystore,
+        }
+
+    def scram(self) -> list[str]:
+        """Arguments of the storage tool's `format`: SCRAM accounts are data of the cluster."""
+        pairs = (f"SCRAM-SHA-512=[name={user},password={word}]" for user, word in self.accounts.items())
+        return [word for pair in pairs for word in ("--add-scram", pair)]
+
+
 def node_config(
-    node: int, ports: list[tuple[int, int]], data: Path, clients: tuple[int, int] | None = None
+    node: int,
+    ports: list[tuple[int, int]],
+    data: Path,
+    clients: tuple[int, int] | None = None,
+    secure: SecureListener | None = None,
 ) -> str:
     """server.properties of node `node` (from 1); `ports`: each node's broker and controller port.
 
@@ -55,7 +92,7 @@ def node_config(
     in_sync = max(1, replicas - 1)
     broker, controller = ports[node - 1]
     voters = ",".join(f"{n}@{HOST}:{c}" for n, (_, c) in enumerate(ports, start=1))
-    settings = {
+    settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": node,
         "controller.quorum.voters": voters,
@@ -83,12 +120,15 @@ def node_config(
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3_000,  # after kill -9 a node may register again when this is over
     }
-    if clients is not None:
-        port, told = clients
-        settings["listeners"] = f"{settings['listeners']},CLIENTS://{HOST}:{port}"
-        settings["advertised.listeners"] = f"{settings['advertised.listeners']},CLIENTS://{HOST}:{told}"
+    more = [("CLIENTS", *clients, "PLAINTEXT")] if clients is not None else []
+    if secure is not None:
+        more.append(("SECURE", secure.port, secure.port, "SASL_SSL"))
+        settings |= secure.settings()
+    for name, port, told, protocol in more:
+        settings["listeners"] = f"{settings['listeners']},{name}://{HOST}:{port}"
+        settings["advertised.listeners"] = f"{settings['advertised.listeners']},{name}://{HOST}:{told}"
         settings["listener.security.protocol.map"] = (
-            f"{settings['listener.security.protocol.map']},CLIENTS:PLAINTEXT"
+            f"{settings['listener.security.protocol.map']},{name}:{protocol}"
         )
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
@@ -104,8 +144,12 @@ class KafkaNode(Service):
         self.node = node
         self.ports = ports
         self.cluster = cluster
+        self.jvm: tuple[str, ...] = ()
+        """Further options of the Java machine."""
         self.clients: tuple[int, int] | None = None
         """Set before the start: a listener for clients and the port they are told (`node_config`)."""
+        self.secure: SecureListener | None = None
+        """Set before the first start: a listener by TLS, with accounts."""
 
     @property
     def address(self) -> str:
@@ -121,22 +165,36 @@ class KafkaNode(Service):
     def prepare(self) -> None:
         data = self.folder / "data"
         (self.folder / "log4j2.yaml").write_text(LOG4J)
-        config = node_config(self.node, self.ports, data, self.clients)
-        (self.folder / "server.properties").write_text(config)
+        (self.folder / "server.properties").write_text(self.config(data))
         if (data / "meta.properties").is_file():
             return
         properties = str(self.folder / "server.properties")
         command = self._java("kafka.tools.StorageTool", "format", "-t", self.cluster, "-c", properties)
+        if self.secure is not None:
+            command += self.secure.scram()
         done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=FORMAT_SECONDS)
         if done.returncode != 0:
             raise ServiceError(f"Kafka's storage cannot be formatted: {(done.stdout + done.stderr).strip()}")
+
+    def config(self, data: Path) -> str:
+        """server.properties."""
+        return node_config(self.node, self.ports, data, self.clients, self.secure)
 
     def answers(self) -> bool:
         return listens(self.address) and self.node in broker_ids(self.address)
 
     def _java(self, program: str, *arguments: str) -> list[str]:
         log4j = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.yaml'}"
-        return [str(java_program()), *JVM, log4j, "-cp", f"{kafka_libraries()}/*", program, *arguments]
+        return [
+            str(java_program()),
+            *JVM,
+            *self.jvm,
+            log4j,
+            "-cp",
+            f"{kafka_libraries()}/*",
+            program,
+            *arguments,
+        ]
 
 
 class Kafka:

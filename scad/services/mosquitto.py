@@ -9,9 +9,11 @@ import re
 import secrets
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from scad.services.base import HOST, Service, free_port, wait_until
@@ -63,7 +65,9 @@ def config_text(port: int, password_file: Path, acl_file: Path, data: Path) -> s
     return LIMITS_FILE.read_text() + "\n".join(lines) + "\n"
 
 
-def connack(port: int, user: str | None = None, password: str = "") -> int | None:
+def connack(
+    port: int, user: str | None = None, password: str = "", tls: ssl.SSLContext | None = None
+) -> int | None:
     """The broker's answer to a CONNECT of MQTT 3.1.1: 0 accepted, 4 or 5 refused, None no answer."""
     client_id = f"scad-probe-{secrets.token_hex(4)}".encode()
     flags = 0x02 | (0xC0 if user is not None else 0)
@@ -71,7 +75,10 @@ def connack(port: int, user: str | None = None, password: str = "") -> int | Non
     body = b"\x00\x04MQTT\x04" + bytes([flags]) + struct.pack(">H", 10)
     body += b"".join(struct.pack(">H", len(word)) + word for word in words)
     try:
-        with socket.create_connection((HOST, port), timeout=PROBE_SECONDS) as connection:
+        with ExitStack() as held:
+            connection = held.enter_context(socket.create_connection((HOST, port), timeout=PROBE_SECONDS))
+            if tls is not None:
+                connection = held.enter_context(tls.wrap_socket(connection, server_hostname="localhost"))
             connection.sendall(bytes([0x10, len(body)]) + body)
             answer = connection.recv(4)
             connection.sendall(b"\xe0\x00")

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -55,9 +56,13 @@ class Postgres(Service):
     stop_signal = signal.SIGINT  # ends sessions; SIGTERM would wait for them
     as_nobody = True
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, options: Mapping[str, str] | None = None
+    ) -> None:
+        """`options`: further settings of the server, as `ssl` and its files."""
         super().__init__(folder)
         self.port = port or free_port()
+        self.options = dict(options or {})
         self.edition: Edition = "none"
         self.timescale_version: str | None = None
         self._version = ""
@@ -94,6 +99,7 @@ class Postgres(Service):
         settings = {**SETTINGS, "port": str(self.port)}
         if has_timescale():
             settings |= TIMESCALE_SETTINGS
+        settings |= self.options
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [self.program("postgres"), "-D", str(self.data), *options]
 
