@@ -91,8 +91,18 @@ def test_a_recording_is_stored_once_and_raises_the_alerts_of_the_engine_without_
 
     assert {rule for _, _, _, rule, *_ in expected} >= {"glucose-falling", "glucose-low", "no-reading"}
     open_now = {alert for alert, *_, end in expected if end is None}
-    queue = platform.rows("select alert::text from scad.queue where patient = %s", played.patient)
-    assert {alert for (alert,) in queue} == open_now
+    queue = {
+        a for (a,) in platform.rows("select alert::text from scad.queue where patient = %s", played.patient)
+    }
+    inside = dict(
+        platform.rows(
+            "select alert::text, inhibited_by::text from scad.alert"
+            " where patient = %s and inhibited_by is not null and condition = 'raised'",
+            played.patient,
+        )
+    )
+    assert queue | inside.keys() == open_now
+    assert set(inside.values()) <= queue, "a milder alert is shown inside the graver one of its problem"
     yesterday_ms = platform.now_ms() - DAY_MS
     past = {alert for alert, *_, end in expected if end is not None and end < yesterday_ms}
     assert past, "a recording without a past proves nothing"
