@@ -46,6 +46,13 @@ PAINTS, ACTIONS, BULKS, NEWS = 7, 60, 5, 10
 BULK = 50
 READY_S, ARRIVE_S = 60.0, 10.0
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+FOCUS_FIRST = """() => {
+  const alert = document.querySelector(".alert.waiting");
+  alert.tabIndex = -1;
+  alert.focus();
+  return alert.id;
+}"""
 # Rules of different problems: none of them hides another inside itself.
 RULES = (
     ("heart-failure", "weight-gain-3d", "body-weight", "kg", 82.0),
@@ -57,21 +64,25 @@ SEVERITIES = ("high", "medium", "medium", "low")
 
 @dataclass(frozen=True)
 class Measured:
-    """One line of the table. `bound`: what the page promises, in the same unit; None where it promises nothing."""
+    """One line of the table. `bound`: what the page promises, in the same unit, for 95 of 100 (with fewer than 20
+    values: for all); None where it promises nothing."""
 
     what: str
     unit: str
     median: float
+    p95: float
     worst: float
     bound: float | None = None
 
     @property
     def held(self) -> bool:
-        return self.bound is None or self.worst <= self.bound
+        return self.bound is None or self.p95 <= self.bound
 
 
 def line_of(what: str, unit: str, values: list[float], bound: float | None = None) -> Measured:
-    return Measured(what, unit, round(median(values), 1), round(max(values), 1), bound)
+    ordered = sorted(values)
+    p95 = ordered[min(int(len(ordered) * 0.95), len(ordered) - 1)]
+    return Measured(what, unit, round(median(ordered), 1), round(p95, 1), round(ordered[-1], 1), bound)
 
 
 # ── the ward ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -193,9 +204,9 @@ async def paints(page: Page, url: str) -> list[Measured]:
         if answer is None:
             raise RuntimeError("the browser was given no answer")
         await page.locator("#live.on").wait_for()
-        entry = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+        painted_at = await page.wait_for_function(FIRST_PAINT)
         if turn:
-            painted.append(float(await page.evaluate(entry)))
+            painted.append(float(await painted_at.json_value()))
             bytes_.append(len(await answer.body()) / 1000)
             shown.append(float(await page.locator(".row").count()))
     return [
@@ -209,9 +220,7 @@ async def keys(page: Page) -> Measured:
     """From the key `a` until the row says who acknowledged, as a person sees it."""
     taken = []
     for _ in range(ACTIONS // 4):
-        alert = page.locator(".alert.waiting").first
-        name = await alert.get_attribute("id")
-        await alert.evaluate("item => { item.tabIndex = -1; item.focus(); }")
+        name = await page.evaluate(FOCUS_FIRST)  # in one go: a row may be put in place anew at any time
         begin = time.perf_counter()
         await page.keyboard.press("a")
         await page.locator(f'[id="{name}"]:not(.waiting)').wait_for(state="attached")
@@ -331,11 +340,11 @@ async def measure(url: str, conn: psycopg.Connection[Any], count: int, now_ms: i
 
 
 def report(found: list[Measured], conditions: dict[str, Any], path: Path | None) -> bool:
-    print(f"{'':32}{'median':>10}{'worst':>10}{'bound':>10}")
+    print(f"{'':32}{'median':>10}{'95 %':>10}{'worst':>10}{'bound':>10}")
     for one in found:
         bound = "" if one.bound is None else f"{one.bound:g}"
         mark = "" if one.held else "  NOT HELD"
-        print(f"{one.what:32}{one.median:>10g}{one.worst:>10g}{bound:>10} {one.unit}{mark}")
+        print(f"{one.what:32}{one.median:>10g}{one.p95:>10g}{one.worst:>10g}{bound:>10} {one.unit}{mark}")
     if path is not None:
         document = {**conditions, "measured": [asdict(one) for one in found]}
         path.write_text(json.dumps(document, indent=1) + "\n")
