@@ -40,6 +40,7 @@ class Reason:
     DEMONSTRATION: Final = "demonstration"
     UNKNOWN_DEVICE: Final = "unknown-device"
     NOT_ASSIGNED: Final = "not-assigned"
+    RATE_LIMITED: Final = "rate-limited"
 
 
 REASONS: Final[dict[str, str]] = {
@@ -69,6 +70,7 @@ REASONS: Final[dict[str, str]] = {
     Reason.DEMONSTRATION: "the device says that this is demonstration, test or calibration data",
     Reason.UNKNOWN_DEVICE: "no such device is enrolled",
     Reason.NOT_ASSIGNED: "the device was not assigned to a patient at that time",
+    Reason.RATE_LIMITED: "an example of what a flooding device sent; no receipt names it, and the device keeps it",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Folder for what a process keeps on disk (Faust's, the fleet's outboxes)."""
     clock: str = ""
     """Simulated time (scad.clock); empty in production."""
+    backlog_rate: Annotated[float, msgspec.Meta(gt=0)] = 1500.0
+    """Readings a second that a worker takes from the backlog lane; below what it can do, so that live ones pass."""
     tick_seconds: float = 15.0
     """Wall seconds between two ticks of the worker: no-reading is at most this late."""
     second_factor: str = ""

@@ -1,4 +1,4 @@
-"""The Faust application: three agents, two tables, a ticker. What they do stands in pure modules beside it.
+"""The Faust application: four agents, two tables, a ticker. What they do stands in pure modules beside it.
 
 Delivery: at least once from topic to topic, once in its effect. A batch is called done when everything that
 follows from it is durable; only then may its offsets be committed (streams/transport.py). A record that
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -20,6 +21,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
 from devices.readings import from_wire
+from devices.times import BadTimeError, parse_instant
 from scad.clock import Clock
 from scad.settings import Settings
 from scad.tls import faust_credentials
@@ -27,6 +29,7 @@ from streams import kafka, metrics, topics
 from streams.dated import decode_version, is_protocol
 from streams.intake import Interval, encode_quarantine
 from streams.kafka import Record, produce
+from streams.lanes import Throttle, parts
 from streams.patients import TICKED_AT_ONCE, EngineLike, Patients, Work
 from streams.poison import FAULTS_CHARS, Poison, poison
 from streams.published import PlansView, decode_plan
@@ -109,6 +112,7 @@ def make_app(settings: Settings, session_seconds: float | None = None) -> BatchA
         loop=asyncio.get_running_loop(),
     )
     app.fetch_wait_ms = timings["fetch_wait_ms"]
+    app.slow_topics = frozenset({topics.BACKLOG})
     return app
 
 
@@ -134,6 +138,11 @@ def build_app(parts: Parts, session_seconds: float | None = None) -> BatchApp:
     async def intake(stream: Any) -> None:
         async for batch in stream:
             await work.run("intake", batch, work.intake)
+
+    @app.agent(topic(topics.BACKLOG), name="backlog", concurrency=1)
+    async def backlog(stream: Any) -> None:
+        async for batch in stream:
+            await work.run_backlog(batch)
 
     @app.agent(topic(topics.READINGS), name="thresholds", concurrency=1)
     async def thresholds(stream: Any) -> None:
@@ -169,6 +178,7 @@ class Agents:
         self._app = app
         self._patients = patients
         self._telemetry = telemetry
+        self._throttle = Throttle(parts.settings.backlog_rate)
 
     @property
     def _consumer(self) -> BatchConsumer:
@@ -176,13 +186,50 @@ class Agents:
 
     async def run(self, agent: str, batch: Batch, handler: Handler) -> None:
         """Work on one batch. Never raises; a batch that is not called done is not committed."""
+        await self._work(agent, batch, lambda grant: handler(batch, grant), len(batch.records))
+
+    async def run_backlog(self, batch: Batch) -> None:
+        """Work on one batch of the slow way, part by part, as fast as the throttle lets it. Waits without a grant,
+        so that a rebalance waits for one part at most; then the next owner does the whole batch again."""
+        left = len(batch.records)
+        for records, readings in parts(batch.records):
+            left -= len(records)
+            await asyncio.sleep(self._throttle.wait_s(readings, monotonic()))
+            metrics.BACKLOG_AGE.set(self._age_s(records[0]))
+            handler = partial(self._telemetry.handle, records)
+            if not await self._work("backlog", batch, handler, len(records), last=left == 0):
+                return
+            metrics.BACKLOG_READINGS.inc(readings)
+        metrics.BACKLOG_AGE.set(0)
+
+    def _age_s(self, record: ConsumerRecord) -> float:
+        """For how long a record has been in Kafka, by the deployment's clock."""
+        received_at = kafka.header(record.headers, topics.HEADER_RECEIVED_AT)
+        try:
+            since_ms = record.timestamp if received_at is None else parse_instant(received_at)[0]
+        except BadTimeError:
+            since_ms = record.timestamp
+        return max(0, self._parts.clock.now_ms() - since_ms) / 1000
+
+    async def _work(
+        self,
+        agent: str,
+        batch: Batch,
+        handler: Callable[[Grant], Awaitable[None]],
+        count: int,
+        last: bool = True,
+    ) -> bool:
+        """Work on a batch, or on `count` records of it; whether it could be done. The last part calls it done."""
         work, began = object(), monotonic()
         grant = self._consumer.begin(batch.tp.partition, work, batch.round)
         if grant is None:
-            return  # given up meanwhile: whoever owns the partition now fetches it from the last commit
+            return False  # given up meanwhile: whoever owns the partition now fetches it from the last commit
+        done = False
         try:
-            await handler(batch, grant)
-            self._consumer.done(batch)
+            await handler(grant)
+            if last:
+                self._consumer.done(batch)
+            done = True
         except FencedError as error:
             log.warning("worker.fenced", agent=agent, partition=batch.tp.partition, why=str(error))
         except Exception as error:
@@ -190,11 +237,12 @@ class Agents:
             self._parts.failed(error)
         finally:
             self._consumer.end(work)
-        metrics.BATCHES.labels(agent).observe(len(batch.records))
+        metrics.BATCHES.labels(agent).observe(count)
         metrics.BATCH_SECONDS.labels(agent).observe(monotonic() - began)
+        return done
 
     async def intake(self, batch: Batch, grant: Grant) -> None:
-        await self._telemetry.handle(batch, grant)
+        await self._telemetry.handle(batch.records, grant)
 
     async def readings(self, batch: Batch, grant: Grant) -> None:
         work: dict[str, Work] = {}

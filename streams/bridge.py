@@ -4,6 +4,9 @@
   of arrival. Until then it is the broker's, in a session that outlives us. What came twice goes on twice.
 - Nothing grows: MQTT's receive maximum bounds what is in flight to us; while Kafka is away nothing is
   acknowledged and the broker keeps the rest. One fetch of receipts at a time goes the other way.
+- What a device has gathered goes by the slow way, `scad.backlog`; what a flooding device sends beyond its allowance
+  goes nowhere (streams/lanes.py). It is acknowledged to the MQTT broker, so that others are not stuck behind it,
+  but no receipt follows: the device has it still.
 - Several bridges share one subscription, and the receipts' partitions by a consumer group. A receipt's
   offset is committed when the MQTT broker has acknowledged it; one that is published twice says the same.
 """
@@ -29,13 +32,18 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from devices.payload import identity
+from devices.readings import Refusal
+from devices.refusals import Reason
 from devices.status import BadStatusError, Status, parse_status
 from devices.times import format_instant
 from scad.clock import Clock
 from scad.settings import Settings
 from scad.tls import mqtt_context
 from streams import metrics, receipts, topics
+from streams.intake import encode_quarantine
 from streams.kafka import RETRY_SECONDS, Record, ensure_topics, make_consumer, make_producer, produce, started
+from streams.lanes import MESSAGES_BURST, MESSAGES_PER_S, Lane, Route, Router
 from streams.topics import mqtt_topic
 
 log = structlog.get_logger()
@@ -86,25 +94,63 @@ class Arrived:
 _encode = msgspec.json.Encoder().encode
 
 
-def to_record(message: Arrived) -> Record | None:
-    """The Kafka record of an MQTT message; None for what nobody follows up: another topic, a status that
-    cannot be read, a retained status that was deleted."""
+def to_records(message: Arrived, router: Router) -> list[Record] | None:
+    """What goes to Kafka for an MQTT message, nothing where it is held. None for what nobody follows up: another
+    topic, a status that cannot be read, a retained status that was deleted."""
     match = _READINGS_OR_STATUS.fullmatch(message.topic)
     if match is None:
         return None
     device, leaf = match.groups()
-    received_at = format_instant(message.received_at_ms)
     if leaf == "readings":
+        route = router.route(device, message.payload, message.received_at_ms)
+        if route.lane is Lane.HELD:
+            return _held(message, device, route)
+        topic = topics.TELEMETRY if route.lane is Lane.LIVE else topics.BACKLOG
         headers = (
-            (topics.HEADER_RECEIVED_AT, received_at.encode()),
+            (topics.HEADER_RECEIVED_AT, format_instant(message.received_at_ms).encode()),
             (topics.HEADER_MQTT_TOPIC, message.topic.encode()),
         )
-        return Record(topics.TELEMETRY, device.encode(), message.payload[:FORWARDED_BYTES_MAX], headers)
+        return [Record(topic, device.encode(), message.payload[:FORWARDED_BYTES_MAX], headers)]
+    if (
+        router.route(f"{device}/{leaf}", b"", message.received_at_ms).lane is Lane.HELD
+    ):  # no serial has a slash
+        metrics.BRIDGE_HELD.inc()
+        return []
+    record = _status(message, device)
+    return None if record is None else [record]
+
+
+def _status(message: Arrived, device: str) -> Record | None:
+    received_at = format_instant(message.received_at_ms)
     try:
         status = parse_status(message.payload)
     except BadStatusError:
         return None
     return Record(topics.STATUS, device.encode(), _encode(StatusRecord(device, received_at, status)))
+
+
+def _held(message: Arrived, device: str, route: Route) -> list[Record]:
+    """An example of a flood for the quarantine, once a minute. The rest is the device's own affair."""
+    metrics.BRIDGE_HELD.inc()
+    if not route.sample:
+        return []
+    detail = (
+        f"payload: {device!r} sends more than {MESSAGES_PER_S:.0f} messages a second after {MESSAGES_BURST}; "
+        f"{route.held} were not taken since the last example, and the device keeps them: look at its firmware"
+    )
+    log.error("bridge.flood", device=device, held=route.held)
+    raw = message.payload[:FORWARDED_BYTES_MAX]
+    seq, epoch = identity(raw)
+    refusal = Refusal(
+        device=device,
+        reason=Reason.RATE_LIMITED,
+        detail=detail,
+        raw=raw,
+        seq=seq,
+        epoch=epoch,
+        received_at_ms=message.received_at_ms,
+    )
+    return [Record(topics.QUARANTINE, device.encode(), encode_quarantine(refusal))]
 
 
 def coalesce(records: Sequence[ConsumerRecord]) -> dict[tuple[str, int], receipts.Receipt]:
@@ -129,6 +175,7 @@ class Bridge:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        self._router = Router()
         self._arrived: deque[Arrived] = deque()
         self._something = asyncio.Event()
         self._connection = 0
@@ -148,6 +195,7 @@ class Bridge:
         self._client.connect_async(*_address(self._settings.mqtt), keepalive=KEEPALIVE_S, **self._session())
         self._client.loop_start()
         metrics.BRIDGE_IN_FLIGHT.set_function(lambda: len(self._arrived))
+        metrics.BRIDGE_FLOODING.set_function(lambda: self._router.flooding(self._clock.now_ms()))
         tasks = [
             asyncio.create_task(self._forward(producer), name="forward"),
             asyncio.create_task(self._return_receipts(consumer), name="receipts"),
@@ -289,20 +337,20 @@ class Bridge:
                 self._busy_since = None
                 self._acknowledge(batch)
 
-    @staticmethod
-    def _records(batch: Sequence[Arrived]) -> list[Record]:
+    def _records(self, batch: Sequence[Arrived]) -> list[Record]:
         records = []
         for message in batch:
-            record = to_record(message)
-            if record is None:
+            found = to_records(message, self._router)
+            if found is None:
                 log.warning("bridge.ignored", topic=message.topic, bytes=len(message.payload))
                 metrics.BRIDGED.labels("ignored").inc()
                 continue
             if len(message.payload) > FORWARDED_BYTES_MAX:
                 log.warning("bridge.cut", topic=message.topic, bytes=len(message.payload))
                 metrics.BRIDGE_CUT.inc()
-            metrics.BRIDGED.labels(record.topic).inc()
-            records.append(record)
+            for record in found:
+                metrics.BRIDGED.labels(record.topic).inc()
+            records += found
         return records
 
     def _acknowledge(self, batch: Sequence[Arrived]) -> None:

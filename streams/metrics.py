@@ -15,6 +15,11 @@ LATENESS = Histogram(
     "scad_reading_lateness_seconds", "Received after measured, accepted readings", buckets=LATENESS_SECONDS
 )
 SIGNALS = Counter("scad_signals", "Alert signals produced", ["protocol", "rule", "state"])
+BACKLOG_READINGS = Counter("scad_worker_backlog_readings", "Readings taken from the backlog lane")
+BACKLOG_AGE = Gauge(
+    "scad_worker_backlog_age_seconds",
+    "How long what is being taken from the backlog lane has waited in it; 0 while it is empty",
+)
 POISON = Counter("scad_poison_records", "Records of our own topics that could not be worked on", ["topic"])
 BATCHES = Histogram("scad_worker_batch_records", "Records in one batch", ["agent"], buckets=BATCH_RECORDS)
 BATCH_SECONDS = Histogram("scad_worker_batch_seconds", "From a batch's begin to its end", ["agent"])
@@ -27,6 +32,13 @@ TICKED = Counter("scad_worker_ticks", "Patients evaluated because time passed")
 
 BRIDGED = Counter("scad_bridge_messages", "MQTT messages that are in Kafka", ["kind"])
 BRIDGE_CUT = Counter("scad_bridge_cut_messages", "Messages too large to be forwarded whole")
+BRIDGE_HELD = Counter(
+    "scad_bridge_rate_limited_messages",
+    "Messages of flooding devices, not forwarded and not receipted: the devices still have them",
+)
+BRIDGE_FLOODING = Gauge(
+    "scad_bridge_flooding_devices", "Devices of which messages were held within the last minute"
+)
 BRIDGE_IN_FLIGHT = Gauge("scad_bridge_in_flight", "MQTT messages that Kafka has not acknowledged yet")
 BRIDGE_CONNECTED = Gauge("scad_bridge_mqtt_connected", "1 while the MQTT broker is connected")
 RECEIPTS = Counter("scad_bridge_receipts", "Receipts published to devices")

@@ -48,7 +48,7 @@ from streams.receipts import (
     receipt,
 )
 from streams.tables import TokenTable
-from streams.transport import Batch, Grant
+from streams.transport import Grant
 from streams.views import CompactedView
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class DeviceNews:
 
 
 class Telemetry:
-    """Works on batches of `scad.telemetry`."""
+    """Works on records of `scad.telemetry` and `scad.backlog`."""
 
     def __init__(
         self,
@@ -79,10 +79,20 @@ class Telemetry:
         self._assignments = assignments
         self._plans = plans
         self._clock = clock
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def handle(self, batch: Batch, grant: Grant) -> None:
-        """Make everything that follows from the batch durable. Raises FencedError."""
-        taken, refused = await self._take(batch.records)
+    async def handle(self, records: Sequence[ConsumerRecord], grant: Grant) -> None:
+        """Make everything that follows from the records durable. Raises FencedError.
+
+        Both ways that a device's messages take come here: one at a time in a partition changes ledgers, and sends
+        its receipts before the other, so that the last receipt is the one that says most.
+        """
+        taken, refused = await self._take(records)
+        async with self._locks[grant.partition]:
+            await self._settle(taken, refused, grant)
+        self._count(taken, refused)
+
+    async def _settle(self, taken: Sequence[Reading], refused: Sequence[Refusal], grant: Grant) -> None:
         records = [Record(topics.READINGS, reading.patient.encode(), to_wire(reading)) for reading in taken]
         records += [
             Record(topics.QUARANTINE, refusal.device.encode(), encode_quarantine(refusal))
@@ -100,7 +110,6 @@ class Telemetry:
             for device, epoch, seen, rejected in answers
         ]
         await produce(self._producer, receipts)
-        self._count(taken, refused)
 
     async def _take(self, records: Sequence[ConsumerRecord]) -> tuple[list[Reading], list[Refusal]]:
         """Decode and attribute; who is not known is looked up again when the assignments are up to date."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 TELEMETRY = "scad.telemetry"  # key device; what the device sent, byte for byte
+BACKLOG = "scad.backlog"  # key device; the same, for what a device has gathered (streams/lanes.py)
 READINGS = "scad.readings"  # key patient; canonical readings
 QUARANTINE = "scad.quarantine"  # key device; what was refused, with its reason
 ALERTS = "scad.alerts"  # key patient; alert signals
@@ -12,7 +13,7 @@ RECEIPTS = "scad.receipts"  # key device; receipts on their way from the intake 
 STATUS = "scad.status"  # key device; online, battery and firmware as the device said them
 
 COMPACTED = frozenset({ASSIGNMENTS, CARE_PLANS})
-ALL = (TELEMETRY, READINGS, QUARANTINE, ALERTS, ASSIGNMENTS, CARE_PLANS, RECEIPTS, STATUS)
+ALL = (TELEMETRY, BACKLOG, READINGS, QUARANTINE, ALERTS, ASSIGNMENTS, CARE_PLANS, RECEIPTS, STATUS)
 
 HEADER_RECEIVED_AT = "received_at"
 HEADER_MQTT_TOPIC = "topic"

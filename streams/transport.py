@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import faust
 import structlog
@@ -219,8 +219,10 @@ class BatchConsumer(driver.Consumer):
         self._room.set()
 
     def waiting_seconds(self) -> float:
-        """For how long the oldest fetched record has waited for its commit."""
-        return monotonic() - min(self._waiting_since.values(), default=monotonic())
+        """For how long the oldest fetched record has waited for its commit; where waiting is meant, it says nothing."""
+        slow = cast(BatchApp, self.app).slow_topics
+        since = (at for tp, at in self._waiting_since.items() if tp.topic not in slow)
+        return monotonic() - min(since, default=monotonic())
 
     # -- fetching --------------------------------------------------------------------------------------
 
@@ -380,6 +382,8 @@ class BatchApp(faust.App):
     """A Faust application on this transport."""
 
     fetch_wait_ms = 50
+    slow_topics: frozenset[str] = frozenset()
+    """Topics of which batches wait for their turn by design."""
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)

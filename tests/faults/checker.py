@@ -114,7 +114,7 @@ async def _check_kafka(region: Region, sent: set[Identity], findings: Findings) 
 
     def take(topic: str, value: bytes) -> None:
         said = msgspec.json.decode(value)
-        if topic == topics.TELEMETRY:
+        if topic in (topics.TELEMETRY, topics.BACKLOG):
             for one in said if isinstance(said, list) else [said]:
                 telemetry[one["device"], one["seq"]] += 1
         elif topic == topics.READINGS:
@@ -122,8 +122,8 @@ async def _check_kafka(region: Region, sent: set[Identity], findings: Findings) 
         else:
             numbers[said["patient"]].append(said["n"])
 
-    await _read_all(region, (topics.TELEMETRY, topics.READINGS, topics.ALERTS), take)
-    findings.same("identities in scad.telemetry", set(telemetry), sent)
+    await _read_all(region, (topics.TELEMETRY, topics.BACKLOG, topics.READINGS, topics.ALERTS), take)
+    findings.same("identities in scad.telemetry and scad.backlog", set(telemetry), sent)
     findings.same("identities in scad.readings", set(readings), sent)
     for patient, found in numbers.items():
         first = list(dict.fromkeys(found))  # what comes again is a repetition, not a disorder

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import paho.mqtt.client as mqtt
@@ -116,9 +117,14 @@ def bridged(deploy, fresh_kafka: Kafka, broker: Mosquitto) -> Deployment:
     return deploy(kafka=fresh_kafka.bootstrap, mqtt=broker.address, mqtt_password=broker.bridge_password)
 
 
+def arrived(reader: Reader) -> list[Any]:
+    """Messages on both ways from the bridge to the intake."""
+    return [*reader.records[topics.TELEMETRY], *reader.records[topics.BACKLOG]]
+
+
 def seqs(reader: Reader, name: str) -> set[int]:
     found: set[int] = set()
-    for record in reader.records[topics.TELEMETRY]:
+    for record in arrived(reader):
         if record.key == name.encode():
             decoded = json.loads(record.value)
             found |= {item["seq"] for item in (decoded if isinstance(decoded, list) else [decoded])}
@@ -129,16 +135,16 @@ def test_a_message_reaches_kafka_byte_for_byte_with_its_topic_and_time(bridged, 
     async def main() -> None:
         scale = device("sc-bytes")
         payload = b' {"v":1 ,\xff broken'
-        async with Reader(bridged.settings, topics.TELEMETRY, topics.STATUS) as reader:
+        async with Reader(bridged.settings, topics.TELEMETRY, topics.BACKLOG, topics.STATUS) as reader:
             bridge = bridged.bridge("b-bytes").wait_for("bridge.subscribed")
             scale.publish(b'{"state":"online","battery":80,"firmware":"1.0"}', "status")
             scale.publish(b"nonsense", "status")
             scale.publish(b"x" * 300_000)
             scale.publish(payload)
-            await reader.until(lambda: len(reader.records[topics.TELEMETRY]) == 2, "two messages")
+            await reader.until(lambda: len(arrived(reader)) == 2, "two messages")
             await reader.until(lambda: len(reader.records[topics.STATUS]) == 1, "a state")
             assert bridge.stop() == 0, bridge.tail()
-            large, small = reader.records[topics.TELEMETRY]
+            (large,), (small,) = reader.records[topics.BACKLOG], reader.records[topics.TELEMETRY]
             assert len(large.value) == 300_000
             assert (small.key, small.value) == (b"sc-bytes", payload)
             assert dict(small.headers)[topics.HEADER_MQTT_TOPIC] == b"scad/v1/sc-bytes/readings"
@@ -153,12 +159,12 @@ def test_a_message_reaches_kafka_byte_for_byte_with_its_topic_and_time(bridged, 
 def test_a_bridge_killed_in_the_middle_of_20000_readings_loses_none(bridged, device) -> None:
     async def main() -> None:
         devices = [device(f"bp-{index}") for index in range(4)]
-        async with Reader(bridged.settings, topics.TELEMETRY) as reader:
+        async with Reader(bridged.settings, topics.TELEMETRY, topics.BACKLOG) as reader:
             bridge = bridged.bridge("b-killed").wait_for("bridge.subscribed")
             for each in devices:
                 each.send(0, 5_000)
             for count in (2_000, 9_000, 15_000):
-                await reader.until(lambda c=count: len(reader.records[topics.TELEMETRY]) >= c, f"{count}")
+                await reader.until(lambda c=count: len(arrived(reader)) >= c, f"{count}")
                 bridge.kill()
                 bridge = bridged.bridge("b-killed")
             for each in devices:
@@ -175,10 +181,10 @@ def test_a_bridge_killed_in_the_middle_of_20000_readings_loses_none(bridged, dev
 def test_two_bridges_share_the_load_and_one_goes_on_alone(bridged, device) -> None:
     async def main() -> None:
         scale = device("sc-shared")
-        async with Reader(bridged.settings, topics.TELEMETRY) as reader:
+        async with Reader(bridged.settings, topics.TELEMETRY, topics.BACKLOG) as reader:
             one, two = (bridged.bridge(name).wait_for("bridge.subscribed") for name in ("b-one", "b-two"))
             scale.send(0, 3_000)
-            await reader.until(lambda: len(reader.records[topics.TELEMETRY]) >= 500, "the first readings")
+            await reader.until(lambda: len(arrived(reader)) >= 500, "the first readings")
             one.kill()
             scale.send(3_000, 6_000)
             scale.wait()
@@ -196,24 +202,24 @@ def test_either_broker_may_go_away_and_come_back(deploy, start_kafka, broker, de
 
     async def main() -> None:
         scale = device("sc-away")
-        async with Reader(deployment.settings, topics.TELEMETRY) as reader:
+        async with Reader(deployment.settings, topics.TELEMETRY, topics.BACKLOG) as reader:
 
-            async def arrived(count: int, what: str) -> None:
+            async def all_of(count: int, what: str) -> None:
                 await reader.until(lambda: seqs(reader, "sc-away") == set(range(count)), what)
 
             bridge = deployment.bridge("b-away").wait_for("bridge.subscribed")
             scale.send(0, 500)
-            await arrived(500, "the first readings")
+            await all_of(500, "the first readings")
             kafka.kill()
             scale.send(500, 3_000)
             scale.wait()  # more than may be in flight: the MQTT broker keeps them
             kafka.restart()
-            await arrived(3_000, "what came in Kafka's absence")
+            await all_of(3_000, "what came in Kafka's absence")
             broker.stop()
             scale.send(3_000, 3_500)
             broker.start()
             scale.wait()
-            await arrived(3_500, "what came in the MQTT broker's absence")
+            await all_of(3_500, "what came in the MQTT broker's absence")
             assert bridge.stop() == 0, bridge.tail()
 
     run(main())
