@@ -6,11 +6,14 @@ must say what was in force at any instant that a reading within the horizon can 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from devices.times import parse_instant
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+"""The number of a version, from 1: what the database's integer holds."""
 
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +33,7 @@ class PlanVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     that a rule takes stand in its protocol file.
     """
 
-    version: int
+    version: Count
     from_: str = msgspec.field(name="from")
     protocols: tuple[str, ...]
     author: str = ""
@@ -55,7 +58,7 @@ class CarePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     patient: str
     versions: tuple[PlanVersion, ...]
     care_team: str = ""
-    v: int = 1
+    v: Count = 1
 
 
 class ProtocolVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,7 +73,7 @@ class ProtocolVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     from_: str = msgspec.field(name="from")
     document: str | dict[str, Any]
     author: str = ""
-    v: int = 1
+    v: Count = 1
 
     @property
     def from_ms(self) -> int:
@@ -100,4 +103,4 @@ class DeviceAssignments(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     intervals: tuple[Assignment, ...]
-    v: int = 1
+    v: Count = 1
