@@ -54,7 +54,10 @@ def migrations(edition: Edition, but: frozenset[str] = frozenset()) -> list[str]
     return [f"begin; {migration.sql}\n; commit" for migration in chosen]
 
 
-START = ["create extension timescaledb; create schema scad"]
+# what apply_schema makes before the first file
+START = [
+    "create extension timescaledb; create schema scad; create table scad.migration (name text primary key)"
+]
 
 BY_HAND = """
 select patient, kind, date_trunc('day', measured_at, 'Europe/Paris') as day, count(*), min(value), max(value),
