@@ -43,6 +43,7 @@ from alerts.feed.people import people
 from alerts.feed.provider_login import provider_routes
 from alerts.feed.stream import Hub
 from alerts.feed.ward import ward
+from alerts.fhir import FhirError, FhirResponse, fhir, fhir_error, outcome
 from scad.clock import Clock
 
 log = structlog.get_logger()
@@ -108,6 +109,7 @@ def create_app(
     app.include_router(api)
     app.include_router(actions)
     app.include_router(operations)
+    app.include_router(fhir)
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
     # A log-out that goes on to the provider is a form's answer: the policy must let it.
     form_action = f"'self' {access.provider.origin}" if access.provider is not None else "'self'"
@@ -118,12 +120,14 @@ def create_app(
 
 
 def _is_api(request: Request) -> bool:
-    return request.url.path.startswith(("/api", "/openapi", "/metrics", "/queue/"))
+    return request.url.path.startswith(("/api", "/openapi", "/metrics", "/queue/", "/fhir"))
 
 
 def _answer(request: Request, status: int, detail: str, page: str, refresh: int | None = None) -> Response:
-    """An error in the form that the asker reads: JSON for programs, a page for people."""
+    """An error in the form that the asker reads: JSON for programs, FHIR's under /fhir, a page for people."""
     headers = {"Retry-After": str(refresh)} if refresh is not None else None
+    if request.url.path.startswith("/fhir"):
+        return FhirResponse(outcome(status, detail), status, headers=headers)
     if _is_api(request):
         return JSONResponse({"detail": detail}, status, headers=headers)
     viewer = getattr(request.state, "viewer", None)
@@ -173,6 +177,7 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(NotAllowedError, not_allowed)
     app.add_exception_handler(TooManyRequestsError, too_many)
     app.add_exception_handler(MissingError, missing)
+    app.add_exception_handler(FhirError, fhir_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     for kind in UNAVAILABLE:
