@@ -24,6 +24,9 @@ CONNECT_TIMEOUT_S = 5.0
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 30.0
 """A broker that comes back finds its devices within half a minute, and never all in the same second."""
+TURN_S = 6.0
+"""Two devices with one serial put each other off the line. Each waits half of this at least before it comes back, so
+that the other has the time to send and to hear of it; else neither would ever get a receipt."""
 CONNECTS_PER_ROUND = 20
 """Connections opened between two looks at the sockets that are open already."""
 TICK_S = 0.25
@@ -209,7 +212,10 @@ class Driver:
                 if firmware.online:
                     line.wait_s, line.opening = RETRY_FIRST_S, False
                 continue
-            if line.opening:  # it had a socket and lost it before the broker said yes
+            if firmware.taken_over:
+                firmware.taken_over = line.opening = False
+                line.due_s = now_s + TURN_S * self._jitter.uniform(0.5, 1.0)
+            elif line.opening:  # it had a socket and lost it before the broker said yes
                 self._wait(line, now_s)
             elif now_s >= line.due_s and opened < CONNECTS_PER_ROUND:
                 opened += 1

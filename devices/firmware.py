@@ -48,6 +48,8 @@ RESEND_AFTER_MAX_S = 600.0
 NO_SUBSCRIBERS = 0x10
 """MQTT 5: a PUBACK that says nobody is there to take the message. mosquitto forgets shared subscriptions when
 it restarts, so until the platform's bridges have subscribed again it acknowledges to nobody's benefit."""
+TAKEN_OVER = 0x8E
+"""MQTT 5: the broker closed the connection because another client came with the same serial."""
 UNHEARD_AFTER_S = 5.0
 """How soon that is sent again: bridges connect again within 10 s. Doubles each time up to RESEND_AFTER_S."""
 
@@ -91,6 +93,8 @@ class Firmware:
         self.error = ""
         """Why the device cannot talk to its broker, in words; empty when it can."""
         self.online = False
+        self.taken_over = False
+        """Another client with this serial has the line. The driver clears it and waits before it takes it back."""
         self.wake: Callable[[], None] = lambda: None
         """Set by the driver: something new waits in the outbox."""
         self._version = version
@@ -272,6 +276,7 @@ class Firmware:
         self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
         self.online = False
+        self.taken_over = reason.value == TAKEN_OVER
         if reason.is_failure:
             self.error = self.error or f"{self.device} lost its broker: {reason}"
 
