@@ -25,6 +25,7 @@ create role feed login password :'feed_password' in role scad_feed;
 create role scad_writer nologin;
 create role scad_escalation nologin;
 create role scad_enrol nologin;
+grant scad_writer, scad_escalation, scad_enrol to scad with inherit false;
 create role writer login password :'writer_password' in role scad_writer;
 create role escalation login password :'escalation_password' in role scad_escalation;
 create role enrol login password :'enrol_password' in role scad_enrol;

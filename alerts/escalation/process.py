@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 Connection = psycopg.AsyncConnection[Any]
 
-ROLE = "scad_service"  # sees every team; no log-in, no password
+ROLE = "scad_escalation"  # sees every team, and no more than it needs (alerts/schema/0030_processes.sql)
 TICK_SECONDS_MAX = 30.0
 """Longest pause between two rounds, whatever SCAD_TICK_SECONDS says: an escalation is this late at most."""
 STALE_ROUNDS = 4

@@ -20,6 +20,10 @@ begin
         exception when duplicate_object or unique_violation then
             null;  -- somebody else was quicker
         end;
+        -- the owner may become each of them
+        if not pg_has_role(current_user, name, 'set') then
+            execute format('grant %I to current_user with inherit false, set true', name);
+        end if;
     end loop;
 exception when insufficient_privilege then
     raise exception 'the roles scad_writer, scad_escalation and scad_enrol are missing, and % may not make them',
@@ -90,6 +94,7 @@ end $$;
 -- Events: a process writes about every patient, a person about patients of the own team (0026).
 create or replace function scad.alert_event_mine() returns trigger language plpgsql as $$
 begin
+    -- the role that was set counts, as in scad.serves_all
     if not (pg_has_role(current_user, 'scad_writer', 'usage') or pg_has_role(current_user, 'scad_escalation', 'usage')
             or (scad.is_mine(new.patient) and scad.may_act())) then
         raise exception 'no event may be written about a patient of another team, nor by a role that does not act'
