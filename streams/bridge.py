@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -69,6 +70,15 @@ STUCK_SECONDS = 60.0
 FAILURE = 0x80  # MQTT 5: reason codes from here on are refusals
 
 _READINGS_OR_STATUS = re.compile(rf"{re.escape(topics.MQTT_PREFIX)}/([^/]+)/(readings|status)")
+
+
+def valid_until(connection: object) -> float:
+    """When the certificate of the other side expires, in seconds since 1970; 0 for a connection without TLS."""
+    if not isinstance(connection, ssl.SSLSocket):
+        return 0.0
+    certificate = connection.getpeercert() or {}
+    expires = certificate.get("notAfter")
+    return float(ssl.cert_time_to_seconds(expires)) if isinstance(expires, str) else 0.0
 
 
 class StatusRecord(msgspec.Struct, frozen=True):
@@ -285,6 +295,7 @@ class Bridge:
         if flags.session_present or len(self._arrived) > 2 * IN_FLIGHT_MAX:
             self._arrived.clear()  # the broker sends again what was not acknowledged; it must not add up
         metrics.BRIDGE_CONNECTED.set(1)
+        metrics.BRIDGE_CERTIFICATE.set(valid_until(client.socket()))
         log.info("bridge.mqtt_connected", broker=self._settings.mqtt, session=flags.session_present)
         prefix = f"$share/{SHARE}/{topics.MQTT_PREFIX}/+"
         client.subscribe([(f"{prefix}/readings", 1), (f"{prefix}/status", 1)])

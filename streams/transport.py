@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, cast
 import faust
 import structlog
 from aiokafka.structs import ConsumerRecord
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -117,6 +118,14 @@ class BatchThread(driver.AIOKafkaConsumerThread):
     def is_member(self) -> bool:
         """False from the moment at which the group disowns us until it has taken us in again."""
         return bool(self._ensure_consumer()._coordinator.generation != driver.DEFAULT_GENERATION_ID)
+
+    def end_of(self, tp: TP) -> int | None:
+        """The offset after the partition's last record; None before the first fetch, or when it is not ours."""
+        try:
+            end: int | None = self._ensure_consumer().highwater(tp)
+        except (AssertionError, ConsumerNotStarted):  # given up meanwhile; not started, or stopping
+            return None
+        return end
 
     async def seek_committed(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Seek to the committed offsets, or to the beginning where there are none; returns the positions."""
@@ -223,6 +232,15 @@ class BatchConsumer(driver.Consumer):
         slow = cast(BatchApp, self.app).slow_topics
         since = (at for tp, at in self._waiting_since.items() if tp.topic not in slow)
         return monotonic() - min(since, default=monotonic())
+
+    def behind(self) -> dict[tuple[str, int], int]:
+        """For each (topic, partition) of ours, how many records in Kafka are not done, as far as fetches have told."""
+        ends = {tp: self._thread.end_of(tp) for tp in self._done if not self._is_changelog_tp(tp)}
+        return {
+            (tp.topic, tp.partition): max(end - self._done[tp], 0)
+            for tp, end in ends.items()
+            if end is not None and tp in self._done
+        }
 
     # -- fetching --------------------------------------------------------------------------------------
 

@@ -107,6 +107,10 @@ class Worker:
     def waiting_seconds(self) -> float:
         return 0.0 if self._consumer is None else self._consumer.waiting_seconds()
 
+    def behind(self) -> dict[tuple[str, int], int]:
+        """Records of each partition of ours that are not worked on yet."""
+        return {} if self._consumer is None else self._consumer.behind()
+
     def why_not_ready(self) -> str:
         consumer = self._consumer
         if consumer is None or not consumer.positioned.is_set():
@@ -148,6 +152,7 @@ class Worker:
             self._app = build_app(parts, self._session_seconds)
             self._app.conf.datadir.mkdir(parents=True, exist_ok=True)
             metrics.COMMIT_AGE.set_function(self.waiting_seconds)
+            metrics.LAG.source = self.behind
             await self._run_app(self._app, stop)
             await asyncio.gather(*companions)
         finally:

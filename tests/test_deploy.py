@@ -251,8 +251,8 @@ def test_the_steps_make_the_database_and_grafana_reads_pseudonyms_only(postgres,
                 assert conn.execute("select count(*) from scad.patient").fetchone() == (1,)
         reader = server.address("grafana", "grafana_database_password")
         with psycopg.connect(reader, autocommit=True) as conn:
-            assert conn.execute("select count(*) from scad.patient").fetchone() == (1,)
-            for table in ("reading", "reading_daily", "alert", "queue", "device_status"):
+            assert conn.execute("select count(*) from scad.panel_patient").fetchone() == (1,)
+            for table in ("reading", "reading_daily", "panel_alert", "panel_plan", "panel_device"):
                 assert conn.execute(f"select count(*) from scad.{table}").fetchone() == (0,)
             for forbidden in (
                 "select * from identity.person",

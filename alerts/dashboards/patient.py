@@ -63,7 +63,7 @@ LIMITS = f"""
 with drawn (protocol, rule, label, kind, standard, names) as (
     values {limit_rows()}),
 lines as (
-    select greatest(p.from_at, {FROM}) as begins, least(p.to_at, {TO}) as ends, d.label,
+    select greatest(p.from_at, {FROM}) as begins, least(p.to_at - interval '1 second', {TO}) as ends, d.label,
            case d.rule when 'dry-weight' then p.dry_weight_kg else 0 end
            + coalesce((select (p.limits -> d.protocol -> d.rule ->> n)::float8
                          from unnest(d.names) with ordinality as named(n, i)

@@ -49,18 +49,18 @@ create view scad.panel_device with (security_barrier) as
       left join scad.device_status s on s.device = d.device
      where coalesce(p.care_team, '') <> 'synthetic';
 
--- How often each interval's end met a sample's quality is a question of one rule; how sure the share is, Wilson's
--- score interval says (E. B. Wilson 1927), at 95 %: z = 1.96. Null for no trial.
+-- How sure a share is: Wilson's score interval (E. B. Wilson 1927) at 95 %, z = 1.959964. Null where there was no
+-- trial.
+create function scad.wilson(hits bigint, trials bigint, side integer) returns double precision
+language sql immutable parallel safe as $$
+    select greatest(0, least(1, (hits + 1.9207295 + side * 1.959964
+                                 * sqrt(hits * (trials - hits) / trials::float8 + 0.96036474)) / (trials + 3.841459)))
+     where trials > 0
+$$;
 create function scad.wilson_low(hits bigint, trials bigint) returns double precision
-language sql immutable parallel safe as $$
-    select (hits + 1.9207 - 1.96 * sqrt(hits * (trials - hits) / trials::float8 + 0.9604)) / (trials + 3.8416)
-     where trials > 0
-$$;
+language sql immutable parallel safe as $$ select scad.wilson(hits, trials, -1) $$;
 create function scad.wilson_high(hits bigint, trials bigint) returns double precision
-language sql immutable parallel safe as $$
-    select (hits + 1.9207 + 1.96 * sqrt(hits * (trials - hits) / trials::float8 + 0.9604)) / (trials + 3.8416)
-     where trials > 0
-$$;
+language sql immutable parallel safe as $$ select scad.wilson(hits, trials, 1) $$;
 
 -- What the tables take: bytes with indexes and what is out of line, rows as the planner estimates them.
 -- `uncompressed`: what the same rows took before compression. 0034 and 0035 say it better where they can.

@@ -1,0 +1,340 @@
+"""Every SQL query of the dashboards, run as the role `grafana` on the real database, against figures computed in
+Python from the ward's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import platform_figures as platform
+import psycopg
+import pytest
+import ward_figures as figures
+from dashboards_fixture import PRESSURE, WEIGHT, add_to_ward, as_grafana, grant
+from grafana_macros import expand
+from made_up_ward import DAY, NOW_MS
+from ward_figures import Figures, Row, Rows, read_rows
+
+from alerts.dashboards import boards
+from alerts.dashboards.parts import Sql
+from scad.services import Postgres
+
+DATABASE = "scad_dashboards"
+TEAMS = ("bayeux", "caen")
+PROTOCOLS = ("arrhythmia", "diabetes", "heart-failure", "hypertension")
+BOARDS = boards()
+
+Expected = Mapping[str, Callable[[Figures], Rows]]
+"""Panel to what its query A returns; a further query is named `panel/B`."""
+
+PATIENT: Expected = {
+    "Since the last reading": figures.silence,
+    "Received more than a day late": figures.late,
+    "Readings a day": figures.per_day,
+    "Gaps": figures.gaps,
+    "Time on the way": figures.delay,
+    "Alerts": figures.alert_table,
+    "Measurement, limits and what is usual": figures.measured,
+    "Measurement, limits and what is usual/B": figures.diastolic,
+    "Measurement, limits and what is usual/C": figures.usual,
+}
+CARE_TEAM: Expected = {
+    "Waiting in the queue": figures.waiting,
+    "How long they have waited": figures.ages,
+    "Acknowledged within the service time": figures.in_time,
+    "Time to acknowledge": figures.to_acknowledge,
+    "Alerts per 100 patients a day": figures.rate,
+    "Led to an action": figures.acted,
+    "Judged at all": figures.judged,
+    "Adherence by tercile": figures.terciles,
+    "Noisiest rules": figures.noisy_rules,
+    "Noisiest patients": figures.noisy_patients,
+}
+QUALITY: Expected = {
+    "Rules": platform.by_rule,
+    "False alerts by reason": platform.false_reasons,
+    "Positive predictive value by month": platform.by_month,
+    "By version": platform.by_version,
+    "By age and sex": platform.by_people,
+}
+FLEET: Expected = {
+    "Devices by state": platform.states,
+    "Battery": platform.battery,
+    "Firmware": platform.firmware,
+    "Silent devices": platform.silent,
+    "Clocks that are wrong": platform.clocks,
+    "Refused by reason": platform.refused,
+    "Open in quarantine": platform.open_refusals,
+}
+OTHERWISE = {
+    ("patient", "Measurement, limits and what is usual/D"),
+    ("patient", "Measurement, limits and what is usual/E"),
+    ("patient", "Care plans"),
+    *(("footprint", title) for title in ("Bytes for a patient and year", "Readings for a patient and year",
+      "Database", "Kept for how long", "Saved by compression", "Tables")),
+}  # fmt: skip
+"""Queries with a test of their own below."""
+
+
+@dataclass
+class Ground:
+    """The database as its owner and as Grafana see it, and how one question is asked."""
+
+    owner: psycopg.Connection[Any]
+    grafana: psycopg.Connection[Any]
+    rows: dict[str, list[Row]]
+
+    def figures(
+        self, days: float, patient: str = WEIGHT, kind: str = "body-weight", teams: Any = TEAMS
+    ) -> Figures:
+        begin = round(NOW_MS - days * DAY)
+        return Figures.of(self.rows, begin, NOW_MS, teams=teams, patient=patient, kind=kind)
+
+    def ask(self, sql: str, f: Figures) -> Rows:
+        begin, end = (round(at.timestamp() * 1000) for at in (f.begin, f.end))
+        chosen = {"team": f.teams, "patient": f.patient, "kind": f.kind, "protocol": PROTOCOLS}
+        return self.grafana.execute(expand(sql, begin, end, chosen)).fetchall()  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def ground(postgres: Postgres, ward_template: str) -> Iterator[Ground]:
+    address = postgres.create_database(DATABASE, template=ward_template)
+    with psycopg.connect(address, autocommit=True) as owner:
+        add_to_ward(owner)
+        grant(postgres, DATABASE, owner)
+        with as_grafana(postgres, DATABASE) as reader:
+            yield Ground(owner, reader, read_rows(owner))
+    postgres.drop_database(address)
+
+
+def query(board: str, name: str) -> str:
+    title, _, ref = name.partition("/")
+    (found,) = (
+        q.sql
+        for panel in BOARDS[board].panels
+        if panel.title == title
+        for q in panel.queries
+        if isinstance(q, Sql) and q.ref == (ref or "A")
+    )
+    return found
+
+
+def same(got: Rows, expected: Rows) -> None:
+    """Equal row by row; numbers up to a millionth of themselves."""
+    assert len(got) == len(expected), f"{got[:5]} … instead of {expected[:5]} …"
+    for one, other in zip(got, expected, strict=True):
+        assert len(one) == len(other), f"{one} instead of {other}"
+        for a, b in zip(one, other, strict=True):
+            if isinstance(a, datetime) or isinstance(b, (datetime, str)) or b is None or a is None:
+                assert a == b, f"{one} instead of {other}"
+            else:
+                assert float(a) == pytest.approx(float(b), rel=1e-4, abs=1e-6), f"{one} instead of {other}"
+
+
+def test_every_sql_query_of_the_dashboards_has_a_test():
+    asked = {
+        (name, panel.title if q.ref == "A" else f"{panel.title}/{q.ref}")
+        for name, board in BOARDS.items()
+        for panel in board.panels
+        for q in panel.queries
+        if isinstance(q, Sql)
+    }
+    known = {("patient", name) for name in PATIENT} | {("care-team", name) for name in CARE_TEAM}
+    known |= {("protocol-quality", name) for name in QUALITY} | {("fleet", name) for name in FLEET}
+    assert asked == known | OTHERWISE
+
+
+@pytest.mark.parametrize("name", PATIENT)
+@pytest.mark.parametrize(
+    ("patient", "kind"),
+    [(WEIGHT, "body-weight"), ("p-0002", "body-weight"), (PRESSURE, "blood-pressure"), ("p-0011", "glucose")],
+)
+def test_a_panel_about_a_patient_shows_what_the_readings_say(
+    ground: Ground, name: str, patient: str, kind: str
+):
+    f = ground.figures(28, patient, kind)
+    same(ground.ask(query("patient", name), f), PATIENT[name](f))
+
+
+@pytest.mark.parametrize("days", [91, 730])
+def test_beyond_ninety_days_the_days_means_are_drawn(ground: Ground, days: int):
+    f = ground.figures(days, PRESSURE, "blood-pressure")
+    expected = figures.daily_means(f)
+    assert len(expected) == 29
+    same(ground.ask(query("patient", "Measurement, limits and what is usual"), f), expected)
+
+
+@pytest.mark.parametrize(
+    ("ref", "patient", "kind", "figure"),
+    [
+        ("D", PRESSURE, "blood-pressure", figures.pressure_limits),
+        ("D", WEIGHT, "body-weight", figures.weight_limits),
+        ("E", WEIGHT, "body-weight", figures.gain_limit),
+        ("E", PRESSURE, "blood-pressure", lambda _: []),
+    ],
+)
+def test_the_limits_drawn_are_those_of_the_plan_in_force(
+    ground: Ground, ref: str, patient: str, kind: str, figure: Callable[[Figures], Rows]
+):
+    f = ground.figures(28, patient, kind)
+    same(ground.ask(query("patient", f"Measurement, limits and what is usual/{ref}"), f), figure(f))
+
+
+def test_the_plans_are_shown_with_their_own_limits_and_without_their_author(ground: Ground):
+    f = ground.figures(28)
+    first, second = (p["from_at"] for p in f.plans if p["patient"] == WEIGHT)
+    assert ground.ask(query("patient", "Care plans"), f) == [
+        (2, second, None, "heart-failure", 70.0, '{"heart-failure": {"dry-weight": {"high": 2.5}}}'),
+        (1, first, second, "heart-failure", None, "{}"),
+    ]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("patient", [WEIGHT, PRESSURE, "p-0003"])
+def test_alerts_are_marked_on_the_curve(ground: Ground, index: int, patient: str):
+    marks = BOARDS["patient"].annotations[index]
+    f = ground.figures(28, patient)
+    same(ground.ask(marks.sql, f), figures.marks(("clinical", "technical")[index])(f))
+
+
+@pytest.mark.parametrize("name", CARE_TEAM)
+@pytest.mark.parametrize(("days", "teams"), [(28, TEAMS), (7, ("caen",))])
+def test_a_panel_about_a_team_counts_the_teams_alerts(ground: Ground, name: str, days: int, teams: Any):
+    f = ground.figures(days, teams=teams)
+    expected = CARE_TEAM[name](f)
+    assert expected, "a comparison of nothing with nothing"
+    same(ground.ask(query("care-team", name), f), expected)
+
+
+@pytest.mark.parametrize("name", QUALITY)
+@pytest.mark.parametrize("days", [28, 3])
+def test_a_panel_about_protocols_counts_verdicts(ground: Ground, name: str, days: int):
+    f = ground.figures(days)
+    expected = QUALITY[name](f)
+    assert expected, "a comparison of nothing with nothing"
+    same(ground.ask(query("protocol-quality", name), f), expected)
+
+
+@pytest.mark.parametrize("name", FLEET)
+def test_a_panel_about_the_fleet_counts_devices(ground: Ground, name: str):
+    f = ground.figures(7)
+    expected = FLEET[name](f)
+    assert expected, "a comparison of nothing with nothing"
+    same(ground.ask(query("fleet", name), f), expected)
+
+
+def test_bytes_and_readings_are_those_of_the_tables_for_the_years_that_were_watched(ground: Ground):
+    f = ground.figures(28)
+    same(ground.ask(query("footprint", "Readings for a patient and year"), f), platform.readings_a_year(f))
+    ((total,),) = ground.ask(query("footprint", "Database"), f)
+    ((each,),) = ground.ask(query("footprint", "Bytes for a patient and year"), f)
+    assert each == pytest.approx(total / platform.years(f))
+    (sizes,) = ground.owner.execute(
+        "select sum(pg_total_relation_size(c.oid)) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where c.relkind = 'r' and (n.nspname in ('scad', 'identity') or c.relname like '\\_hyper\\_%')"
+    ).fetchall()
+    assert total == pytest.approx(float(sizes[0]), rel=0.02)
+
+
+def test_the_tables_are_listed_by_size_with_the_bytes_a_row(ground: Ground):
+    rows = ground.ask(query("footprint", "Tables"), ground.figures(28))
+    names = [row[0] for row in rows]
+    assert names[0] == "scad.reading"
+    sizes = [row[2] for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    (n,) = ground.owner.execute("select count(*) from scad.reading").fetchone() or (0,)
+    assert rows[0][1] == pytest.approx(n, rel=0.1)
+    assert rows[0][3] == pytest.approx(rows[0][2] / rows[0][1])
+
+
+def test_nothing_is_saved_where_nothing_is_compressed(ground: Ground):
+    rows = ground.ask(query("footprint", "Saved by compression"), ground.figures(28))
+    assert [row[0] for row in rows] == ["scad.alert_event", "scad.quarantine", "scad.reading"]
+    assert all(before == after and saved == 0 for _, before, after, saved in rows)
+
+
+def test_what_is_kept_is_shown_with_the_oldest_that_is_there(ground: Ground):
+    f = ground.figures(28)
+    rows = ground.ask(query("footprint", "Kept for how long"), f)
+    assert [(row[0], round(row[1] / 86_400)) for row in rows] == [("quarantine", 365), ("reading", 7305)]
+    assert rows[0][3] == min(q["received_at"] for q in f.refused)
+    assert rows[1][3] <= min(r["measured_at"] for r in f.readings)
+
+
+# ── variables ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_variables_offer_what_there_is(ground: Ground):
+    f = ground.figures(28)
+    offered = {}
+    for name in ("patient", "protocol-quality"):
+        for variable in (v.build() for v in BOARDS[name].variables):
+            if variable.name != "page":
+                offered[variable.name] = [row[0] for row in ground.ask(str(variable.query), f)]
+    assert sorted(offered["team"]) == list(TEAMS)
+    assert offered["patient"] == sorted(person["patient"] for person in f.people)
+    assert offered["kind"] == ["body-weight"]
+    assert tuple(offered["protocol"]) == PROTOCOLS
+
+
+def test_a_name_with_a_quote_in_it_stays_a_name(ground: Ground):
+    f = ground.figures(28, patient="p'; drop table scad.alert; --")
+    assert ground.ask(query("patient", "Alerts"), f) == []
+
+
+# ── what the role may see ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "select * from identity.person",
+        "select * from scad.account",
+        "select * from scad.session",
+        "select author from scad.care_plan",
+        "select snooze_reason from scad.alert",
+        "select acknowledged_by from scad.alert",
+        "select raw from scad.quarantine",
+        "select body from scad.alert_event",
+        "select note from scad.manual_reading",
+        "select patient from scad.assignment",
+        "update scad.panel_team set name = 'x'",
+    ],
+)
+def test_the_role_sees_no_name_no_note_and_nothing_of_who_did_what(ground: Ground, forbidden: str):
+    with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
+        ground.grafana.execute(forbidden)  # type: ignore[arg-type]
+
+
+def test_a_function_of_the_feed_tells_the_role_nothing(ground: Ground):
+    query = "select * from scad.last_readings('{p-0000}', '{body-weight}', '2000-01-01')"
+    assert ground.grafana.execute(query).fetchall() == []
+
+
+def test_no_view_for_the_dashboards_has_a_column_with_a_name_or_a_text_of_a_person(ground: Ground):
+    rows = ground.owner.execute(
+        "select c.relname, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid"
+        " where c.relname like 'panel\\_%' and a.attnum > 0"
+    ).fetchall()
+    views = {view for view, _ in rows}
+    assert views == {"panel_patient", "panel_team", "panel_alert", "panel_plan", "panel_device"}
+    suspicious = {"family_name", "given_names", "birth_date", "ins", "phone", "author", "note", "assignee"}
+    assert not {column for _, column in rows} & suspicious
+    assert not [
+        column for _, column in rows if column.endswith(("_by", "_reason")) and column != "false_reason"
+    ]
+    assert not [1 for view, column in rows if view == "panel_device" and column == "patient"]
+
+
+def test_the_synthetic_patient_is_in_no_dashboard(ground: Ground):
+    for view in ("panel_patient", "panel_team", "panel_alert"):
+        found = ground.grafana.execute(f"select count(*) from scad.{view} where care_team = 'synthetic'")  # type: ignore[arg-type]
+        assert found.fetchone() == (0,)
+
+
+def test_a_morning_of_six_hours_is_asked_as_well(ground: Ground):
+    f = ground.figures(0.25, "p-0011", "glucose")
+    same(ground.ask(query("patient", "Measurement, limits and what is usual"), f), figures.measured(f))
+    same(ground.ask(query("care-team", "Noisiest rules"), f), figures.noisy_rules(f))

@@ -1,0 +1,408 @@
+"""The ward as plain Python lists, and every dashboard panel's figures computed from them without SQL.
+
+Only the rows themselves are read from the database; days, shares, percentiles and intervals are computed here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from math import sqrt
+from statistics import mean, stdev
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg.rows import dict_row
+
+from alerts.feed.adherence import rhythms
+from devices.times import to_datetime
+from streams.protocols import load_published
+
+PARIS = ZoneInfo("Europe/Paris")
+Row = dict[str, Any]
+Rows = list[tuple[Any, ...]]
+DAY = timedelta(days=1)
+LIVE = ("open", "escalated", "acknowledged", "in-progress")
+ORDER = ("high", "medium", "low")
+
+
+def rows_of(conn: psycopg.Connection[Any], query: str) -> list[Row]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+def read_rows(conn: psycopg.Connection[Any]) -> dict[str, list[Row]]:
+    """The tables as they are, once for all figures."""
+    queries = {
+        "readings": "select * from scad.reading order by measured_at, device, epoch, seq",
+        "people": "select * from scad.patient left join identity.person using (patient)",
+        "alerts": "select * from scad.alert",
+        "plans": "select * from scad.care_plan order by patient, version",
+        "devices": "select d.device, d.model, a.patient, s.state, s.battery, s.firmware, s.received_at"
+        " from scad.device d left join scad.assignment a on a.device = d.device and a.to_at is null"
+        " left join scad.device_status s on s.device = d.device",
+        "refused": "select * from scad.quarantine",
+    }
+    found = {name: rows_of(conn, query) for name, query in queries.items()}
+    for reading in found["readings"]:
+        reading["day"] = reading["measured_at"].astimezone(PARIS).date()
+    return found
+
+
+def midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=PARIS)
+
+
+@dataclass
+class Figures:
+    """Everything about one database and one range of time."""
+
+    begin: datetime
+    end: datetime
+    teams: tuple[str, ...]
+    patient: str
+    kind: str
+    readings: list[Row] = field(default_factory=list)
+    alerts: list[Row] = field(default_factory=list)
+    people: list[Row] = field(default_factory=list)
+    plans: list[Row] = field(default_factory=list)
+    devices: list[Row] = field(default_factory=list)
+    refused: list[Row] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, rows: dict[str, list[Row]], from_ms: int, to_ms: int, **chosen: Any) -> Figures:
+        """`rows`: what `read_rows` found."""
+        found = cls(to_datetime(from_ms), to_datetime(to_ms), **chosen)
+        found.people = [row for row in rows["people"] if row["care_team"] in found.teams]
+        teams = {row["patient"]: row for row in found.people}
+        found.readings, found.plans, found.refused = rows["readings"], rows["plans"], rows["refused"]
+        found.alerts = [
+            {**row, "person": teams[row["patient"]]}
+            for row in rows["alerts"]
+            if row["patient"] in teams and row["state"] != "superseded"
+        ]
+        found.devices = [row for row in rows["devices"] if row["patient"] in teams]
+        return found
+
+    # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def within(self, at: datetime | None) -> bool:
+        return at is not None and self.begin <= at <= self.end
+
+    def mine(self) -> list[Row]:
+        return [
+            r
+            for r in self.readings
+            if (r["patient"], r["kind"]) == (self.patient, self.kind) and self.within(r["measured_at"])
+        ]
+
+    def fit(self, patient: str, kind: str) -> dict[date, list[Row]]:
+        """Readings fit for use by day of Paris."""
+        days: dict[date, list[Row]] = defaultdict(list)
+        for r in self.readings:
+            if (r["patient"], r["kind"]) == (patient, kind) and not r["marks"] and r["value"] is not None:
+                days[r["day"]].append(r)
+        return days
+
+    def raised(self) -> list[Row]:
+        return [a for a in self.alerts if a["class"] == "clinical" and self.within(a["raised_stored_at"])]
+
+    def queue(self) -> list[Row]:
+        return [
+            a
+            for a in self.alerts
+            if a["class"] == "clinical"
+            and a["state"] in LIVE
+            and a["inhibited_by"] is None
+            and a["suppressed"] is None
+        ]
+
+
+def verdict(alert: Row) -> str | None:
+    if alert["false_reason"] is not None:
+        return "false"
+    if alert["outcome"] in (None, "unreachable"):
+        return None
+    return "none" if alert["outcome"] == "no-action" else "acted"
+
+
+def wilson(hits: int, trials: int) -> tuple[float | None, float | None]:
+    """The score interval, from the quadratic whose roots it has."""
+    if not trials:
+        return None, None
+    z, p = 1.959964, hits / trials
+    a, b, c = 1 + z * z / trials, -(2 * p + z * z / trials), p * p
+    root = sqrt(max(b * b - 4 * a * c, 0.0))
+    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+
+
+def percentile(values: list[float], share: float) -> float:
+    values = sorted(values)
+    place = share * (len(values) - 1)
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (place - low) * (values[high] - values[low])
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    found: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[key(row)].append(row)
+    return found
+
+
+def seconds(span: timedelta) -> float:
+    return span.total_seconds()
+
+
+# ── one patient ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def measured(f: Figures) -> Rows:
+    return [(r["measured_at"], r["value"]) for r in f.mine() if not r["marks"] and r["value"] is not None]
+
+
+def daily_means(f: Figures) -> Rows:
+    days = sorted(f.fit(f.patient, f.kind).items())
+    return [(midnight(d), mean(r["value"] for r in rs)) for d, rs in days if f.within(midnight(d))]
+
+
+def diastolic(f: Figures) -> Rows:
+    return [(r["measured_at"], r["values"]["diastolic"]) for r in f.mine() if "diastolic" in r["values"]]
+
+
+def usual(f: Figures) -> Rows:
+    means = {d: mean(r["value"] for r in rs) for d, rs in f.fit(f.patient, f.kind).items()}
+    found: Rows = []
+    for day in sorted(means):
+        before = [m for d, m in means.items() if 1 <= (day - d).days <= 28]
+        if len(before) >= 7 and f.within(midnight(day)):
+            middle, spread = mean(before), stdev(before)
+            found.append((midnight(day), middle - 2 * spread, middle + 2 * spread))
+    return found
+
+
+def pressure_limits(f: Figures) -> Rows:
+    """Version 2 of the plan, ten days ago, moved the limit of a systolic crisis; the rest is the protocol's."""
+    standard = {
+        "bp-crisis systolic": 180.0,
+        "bp-crisis diastolic": 110.0,
+        "bp-high systolic": 170.0,
+        "bp-low systolic": 90.0,
+    }
+    first, second = (p for p in f.plans if p["patient"] == f.patient)
+    own = {**standard, "bp-crisis systolic": 165.0}
+    until = second["from_at"] - timedelta(seconds=1)  # two values of a line at one instant would be none
+    spans = ((max(first["from_at"], f.begin), until, standard), (second["from_at"], f.end, own))
+    rows = [(at, label, level) for b, e, levels in spans for label, level in levels.items() for at in (b, e)]
+    return sorted(rows)
+
+
+def weight_limits(f: Figures) -> Rows:
+    """A dry weight of 70 kg from the second version on; none before, so no line."""
+    second = [p for p in f.plans if p["patient"] == f.patient][1]
+    levels = {"dry-weight medium": 72.0, "dry-weight high": 72.5}
+    return sorted((at, label, v) for label, v in levels.items() for at in (second["from_at"], f.end))
+
+
+def gain_limit(f: Figures) -> Rows:
+    rows = [r for r in f.mine() if not r["marks"]]
+    begin = min(p["from_at"] for p in f.plans if p["patient"] == f.patient)
+    rows = [r for r in rows if r["measured_at"] >= begin]
+    found: Rows = []
+    for r in rows:
+        window = [
+            o["value"]
+            for o in rows
+            if timedelta(0) <= r["measured_at"] - o["measured_at"] <= timedelta(days=3)
+        ]
+        found.append((r["measured_at"], min(window) + 2.0))
+    return found
+
+
+def per_day(f: Figures) -> Rows:
+    days = sorted(f.fit(f.patient, f.kind).items())
+    return [(midnight(d), len(rs)) for d, rs in days if f.within(midnight(d))]
+
+
+def gaps(f: Figures) -> Rows:
+    rows = f.mine()
+    first: Rows = [(rows[0]["measured_at"], None)] if rows else []
+    return first + [
+        (b["measured_at"], seconds(b["measured_at"] - a["measured_at"])) for a, b in pairwise(rows)
+    ]
+
+
+def delay(f: Figures) -> Rows:
+    return [(r["measured_at"], seconds(r["received_at"] - r["measured_at"])) for r in f.mine()]
+
+
+def silence(f: Figures) -> Rows:
+    return [(seconds(f.end - max(r["measured_at"] for r in f.mine())),)]
+
+
+def late(f: Figures) -> Rows:
+    return [(mean(float(r["received_at"] - r["measured_at"] > DAY) for r in f.mine()),)]
+
+
+def stood(f: Figures) -> list[Row]:
+    return [
+        a
+        for a in f.alerts
+        if a["patient"] == f.patient
+        and a["opened_at"] <= f.end
+        and (a["cleared_at"] is None or a["cleared_at"] >= f.begin)
+    ]
+
+
+def alert_table(f: Figures) -> Rows:
+    rows = sorted(stood(f), key=lambda a: (-a["opened_at"].timestamp(), a["rule"]))
+    names = (
+        "opened_at",
+        "cleared_at",
+        "protocol",
+        "rule",
+        "severity",
+        "state",
+        "value",
+        "limit_value",
+        "unit",
+    )
+    return [(*(a[name] for name in names), verdict(a) or "not judged") for a in rows]
+
+
+def marks(cls: str) -> Callable[[Figures], Rows]:
+    def found(f: Figures) -> Rows:
+        rows = sorted((a for a in stood(f) if a["class"] == cls), key=lambda a: a["opened_at"])
+        return [
+            (
+                a["opened_at"],
+                a["cleared_at"],
+                f"{a['rule']} ({a['severity']})",
+                f"{a['protocol']},{a['severity']}",
+            )
+            for a in rows
+        ]
+
+    return found
+
+
+# ── a care team ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def waiting(f: Figures) -> Rows:
+    counts = Counter(a["severity"] for a in f.queue())
+    return [(s, counts[s]) for s in ORDER if counts[s]]
+
+
+def ages(f: Figures) -> Rows:
+    steps = ((1, "1: under 1 h"), (4, "2: 1 to 4 h"), (24, "3: 4 to 24 h"), (72, "4: 1 to 3 days"))
+
+    def step(a: Row) -> str:
+        hours = seconds(f.end - a["raised_stored_at"]) / 3600
+        return next((name for edge, name in steps if hours < edge), "5: over 3 days")
+
+    return [
+        (age, *(sum(a["severity"] == s for a in found) for s in ORDER))
+        for age, found in sorted(grouped(f.queue(), step).items())
+    ]
+
+
+def day_and_severity(f: Figures) -> dict[tuple[datetime, str], list[Row]]:
+    return grouped(
+        f.raised(), lambda a: (midnight(a["raised_stored_at"].astimezone(PARIS).date()), a["severity"])
+    )
+
+
+def to_acknowledge(f: Figures) -> Rows:
+    found: Rows = []
+    for (day, severity), rows in sorted(day_and_severity(f).items()):
+        took = [seconds(a["acknowledged_at"] - a["raised_stored_at"]) for a in rows if a["acknowledged_at"]]
+        if took:
+            found.append((day, severity, percentile(took, 0.9)))
+    return found
+
+
+def in_time(f: Figures) -> Rows:
+    answers: dict[str, list[float]] = defaultdict(list)
+    for a in f.raised():
+        if a["due_at"] is None or a["due_at"] > f.end:
+            continue
+        given = [at for at in (a["acknowledged_at"], a["closed_at"]) if at is not None]
+        if given or a["state"] in ("open", "escalated"):
+            answers[a["severity"]].append(float(bool(given) and min(given) <= a["due_at"]))
+    return [(s, mean(answers[s])) for s in ORDER if answers[s]]
+
+
+def rate(f: Figures) -> Rows:
+    n = len(f.people)
+    return [(d, s, 100 * len(rows) / n) for (d, s), rows in sorted(day_and_severity(f).items())]
+
+
+def acted(f: Figures) -> Rows:
+    judged = [verdict(a) for a in f.raised() if verdict(a)]
+    return [(judged.count("acted") / len(judged),)]
+
+
+def judged(f: Figures) -> Rows:
+    ended = [a for a in f.raised() if a["state"] in ("resolved", "false-alert", "cleared")]
+    return [(sum(verdict(a) is not None for a in ended) / len(ended),)]
+
+
+def noisy_rules(f: Figures) -> Rows:
+    found: Rows = []
+    for (protocol, rule), rows in grouped(f.raised(), lambda a: (a["protocol"], a["rule"])).items():
+        said = [verdict(a) for a in rows if verdict(a)]
+        false = said.count("false") / len(said) if said else None
+        held = sum(a["inhibited_by"] is not None or a["suppressed"] is not None for a in rows)
+        found.append((protocol, rule, len(rows), len({a["patient"] for a in rows}), false, held))
+    return sorted(found, key=lambda row: (-row[2], row[0], row[1]))[:10]
+
+
+def noisy_patients(f: Figures) -> Rows:
+    found: Rows = [
+        (
+            patient,
+            len(rows),
+            sum(a["peak_severity"] == "high" for a in rows),
+            sum(verdict(a) == "false" for a in rows),
+            max(a["raised_stored_at"] for a in rows),
+        )
+        for patient, rows in grouped(f.raised(), lambda a: a["patient"]).items()
+    ]
+    return sorted(found, key=lambda row: (-row[1], row[0]))[:10]
+
+
+def terciles(f: Figures) -> Rows:
+    library = load_published()
+    shares: list[tuple[float, str]] = []
+    until = f.end.astimezone(PARIS).date()
+    for person in f.people:
+        plans = [p for p in f.plans if p["patient"] == person["patient"] and p["from_at"] <= f.end]
+        if not plans:
+            continue
+        plan = max(plans, key=lambda p: (p["from_at"], p["version"]))
+        document = plan["document"]
+        asked = {kind: entry["every_hours"] for kind, entry in document.get("schedule", {}).items()}
+        own: list[float] = []
+        for kind, every in rhythms(document["protocols"], asked, library).items():
+            first = max(plan["from_at"].astimezone(PARIS).date(), f.begin.astimezone(PARIS).date())
+            taken = {d: len(rs) for d, rs in f.fit(person["patient"], kind).items() if first <= d < until}
+            daily = max(round(24 / every), 1)
+            expected = daily * (until - first).days
+            if expected:
+                own.append(min(sum(min(n, daily) for n in taken.values()) / expected, 1.0))
+        if own:
+            shares.append((mean(own), person["patient"]))
+    shares.sort()
+    sizes = [len(shares) // 3 + (i < len(shares) % 3) for i in range(3)]
+    found: Rows = []
+    for number, size in enumerate(sizes, start=1):
+        group = [shares.pop(0)[0] for _ in range(size)]
+        if group:
+            found.append((number, size, min(group), mean(group), max(group)))
+    return found
