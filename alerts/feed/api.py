@@ -23,7 +23,7 @@ from alerts.feed.models import (
     Readings,
     Session,
 )
-from alerts.feed.pages import PATIENT_PATTERN
+from alerts.feed.pages import PATIENT_PATTERN, FilterDep, path_of
 from alerts.feed.stream import TooManyStreamsError
 from devices.times import to_datetime
 
@@ -102,11 +102,13 @@ async def session(feed: FeedDep, viewer: SessionDep) -> Session:
 async def queue(
     feed: FeedDep,
     viewer: SeeingDep,
+    chosen: FilterDep,
     limit: Annotated[int, Query(ge=1, le=assemble.ROWS_MAX)] = assemble.ROWS_SHOWN,
 ) -> Queue:
     """The live queue as the page shows it: a row per patient, gravest first."""
+    path = await path_of(feed)
     async with feed.database.reading(viewer) as conn:
-        return await assemble.queue(conn, viewer, feed.clock.now_ms(), limit)
+        return await assemble.queue(conn, viewer, feed.clock.now_ms(), limit, chosen, path)
 
 
 @api.get(
