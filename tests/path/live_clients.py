@@ -46,8 +46,12 @@ class Device:
             self.send_bytes(json.dumps(list(part) if len(part) > 1 else part[0]).encode())
         return self
 
+    def publish(self, payload: bytes) -> mqtt.MQTTMessageInfo:
+        """Without waiting."""
+        return self._client.publish(f"scad/v1/{self.name}/readings", payload, qos=1)
+
     def send_bytes(self, payload: bytes) -> None:
-        sent = self._client.publish(f"scad/v1/{self.name}/readings", payload, qos=1)
+        sent = self.publish(payload)
         sent.wait_for_publish(WAIT_SECONDS)
         assert sent.is_published()
 

@@ -1,0 +1,258 @@
+"""What a storm costs: memory of every process, and the time until all is well again, beside the prediction.
+
+    python -m bench.storm gathered [--devices 1000] [--readings 200000]    a region's devices reconnect at once
+    python -m bench.storm away [--seconds 3600] [--per-second 100]         the database is away, devices go on
+    python -m bench.storm overload [--seconds 600]                         twice what the slow way takes, then little
+
+Starts real Kafka, TimescaleDB, mosquitto, bridge, worker and feed of their own, and devices with the reference
+firmware in this process. One more device measures every second all the while: its readings' way to the database is
+what a patient's live reading takes. Prints JSON (docs/backlog.md has figures). The exit status is 1 when a reading
+is missing at the end, or is there twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "path"))
+
+import psycopg
+from whole_platform import (  # type: ignore[import-not-found]
+    DAY_MS,
+    DEVICE_PASSWORD,
+    Platform,
+    device,
+    patient,
+    reading,
+)
+
+from bench.machine import machine
+from devices.driver import Driver
+from devices.firmware import Firmware
+from devices.outbox import OutboxStore
+from scad.services import HOST, Kafka, Postgres
+from scad.settings import Settings
+
+LIVE = "sc-live"
+SAMPLE_SECONDS = 1.0
+SETTLE_SECONDS = 1_800.0
+"""A recovery that takes longer than this is none."""
+PROCESSES = ("bridge", "worker", "feed")
+
+
+class Watch:
+    """Memory of the processes, and how long each live reading was on its way, once a second."""
+
+    def __init__(self, platform: Platform, store: OutboxStore) -> None:
+        self.memory: dict[str, list[int]] = {}
+        self._platform = platform
+        self._sent_s: dict[int, float] = {}
+        self.took_s: list[float] = []
+        self.device = Firmware(LIVE, store.open(LIVE), password=DEVICE_PASSWORD)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=run) for run in (self._measure, self._weigh_on)]
+
+    def __enter__(self) -> Watch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _weigh_on(self) -> None:
+        while not self._stop.wait(SAMPLE_SECONDS):
+            self._weigh()
+
+    def _measure(self) -> None:
+        last_s = 0.0
+        with psycopg.connect(self._platform.dsn, autocommit=True) as conn:
+            while not self._stop.wait(SAMPLE_SECONDS / 10):
+                if time.monotonic() - last_s >= SAMPLE_SECONDS:
+                    last_s = time.monotonic()
+                    seq = self.device.measure("heart-rate", {"heart_rate": 70}, self._platform.now_ms(), 60)
+                    self._sent_s[seq] = last_s
+                self._look(conn)
+
+    def _look(self, conn: psycopg.Connection[Any]) -> None:
+        query = "select seq from scad.reading_identity where device = %s and seq = any(%s)"
+        for (seq,) in conn.execute(query, (LIVE, list(self._sent_s))).fetchall():
+            self.took_s.append(time.monotonic() - self._sent_s.pop(seq))
+
+    def _weigh(self) -> None:
+        for name, pid in self._pids().items():
+            status = Path(f"/proc/{pid}/status").read_text()
+            line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+            self.memory.setdefault(name, []).append(int(line.split()[1]) // 1024)
+
+    def _pids(self) -> dict[str, int]:
+        programs = {name: self._platform._program(name).pid for name in PROCESSES}
+        programs["mosquitto"] = self._platform.mosquitto.pid
+        return {name: pid for name, pid in programs.items() if pid is not None}
+
+    def figures(self) -> dict[str, Any]:
+        """MiB at the beginning, at most, and at the end; seconds of the live readings."""
+        took = sorted(self.took_s)
+        return {
+            "memory_mib": {
+                name: {"first": mib[0], "most": max(mib), "last": mib[-1]}
+                for name, mib in self.memory.items()
+            },
+            "live_readings": len(took),
+            "live_seconds": {
+                "median": round(median(took), 2),
+                "p99": round(took[int(len(took) * 0.99)], 2),
+                "most": round(took[-1], 2),
+            },
+        }
+
+
+class Storm:
+    """The platform and its devices."""
+
+    def __init__(self, folder: Path, kafka: Kafka, postgres: Postgres, devices: int) -> None:
+        self.postgres = postgres
+        self.platform = Platform(folder, kafka, postgres)
+        self.names = [f"sc-{number}" for number in range(devices)]
+        begin_ms = self.platform.now_ms() - 30 * DAY_MS
+        self.platform.enrol(
+            *(
+                patient(f"p-{name}", [device(name, begin_ms)], ["heart-failure"], begin_ms)
+                for name in (LIVE, *self.names)
+            )
+        )
+        self.platform.start()
+        self._store = OutboxStore(folder / "outbox", durable=False)
+        self.clients = [
+            Firmware(name, self._store.open(name), password=DEVICE_PASSWORD) for name in self.names
+        ]
+        self._next = [0] * devices
+        self._base_ms = self.platform.now_ms() - 10 * DAY_MS
+
+    @contextmanager
+    def watched(self) -> Iterator[tuple[Driver, Watch]]:
+        driver = Driver(HOST, self.platform.mosquitto.port)
+        with driver, Watch(self.platform, self._store) as watch:
+            driver.add(watch.device)
+            yield driver, watch
+
+    def measure(self, number: int, count: int) -> None:
+        """One device measures so many times."""
+        first = self._next[number]
+        self._next[number] += count
+        name = self.names[number]
+        self.clients[number].submit(
+            *(
+                reading(name, seq, "body-weight", self._base_ms + seq * 60_000, weight=80.0)
+                for seq in range(first, first + count)
+            )
+        )
+
+    @property
+    def measured(self) -> int:
+        return sum(self._next)
+
+    def stored(self) -> int:
+        return int(self.platform.count("select count(*) from scad.reading where device <> %s", LIVE))
+
+    def until_stored(self) -> float:
+        """Seconds until everything that was measured is a row, and no device waits for a receipt."""
+        begun = time.monotonic()
+        self.platform.until(
+            lambda: not any(client.waiting for client in self.clients), "receipts", SETTLE_SECONDS
+        )
+        self.platform.until(lambda: self.stored() >= self.measured, "rows", SETTLE_SECONDS)
+        return time.monotonic() - begun
+
+    def load(self, driver: Driver, seconds: float, per_s: float, size: int) -> None:
+        """Devices take turns; each sends `size` readings at once, all together `per_s` readings a second."""
+        for client in self.clients:
+            driver.add(client)
+        begun, sent = time.monotonic(), 0
+        while (passed := time.monotonic() - begun) < seconds:
+            while sent < passed * per_s:
+                self.measure(sent // size % len(self.clients), size)
+                sent += size
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.platform.stop()
+        self._store.close()
+
+
+def gathered(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
+    for number in range(asked.devices):
+        storm.measure(number, asked.readings // asked.devices)
+    with storm.watched() as (driver, watch):
+        storm.platform.until(lambda: len(watch.took_s) > 5, "live readings before the storm")
+        for client in storm.clients:
+            driver.add(client)
+        recovered = storm.until_stored()
+    rate = Settings().backlog_rate
+    return {
+        "recovery_seconds": round(recovered, 1),
+        "predicted_seconds": round(storm.measured / rate, 1),
+    } | watch.figures()
+
+
+def away(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
+    with storm.watched() as (driver, watch):
+        storm.platform.until(lambda: len(watch.took_s) > 5, "live readings before the storm")
+        storm.postgres.pause()
+        storm.load(driver, asked.seconds, asked.per_second, 1)
+        storm.postgres.resume()
+        recovered = storm.until_stored()
+    return {
+        "recovery_seconds": round(recovered, 1),
+        "readings_per_second_after": round(storm.measured / recovered),
+    } | watch.figures()
+
+
+def overload(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
+    rate = Settings().backlog_rate
+    with storm.watched() as (driver, watch):
+        storm.platform.until(lambda: len(watch.took_s) > 5, "live readings before the storm")
+        storm.load(driver, asked.seconds, 2 * rate, 100)
+        recovered = storm.until_stored()
+    return {
+        "recovery_seconds": round(recovered, 1),
+        "predicted_seconds": round(asked.seconds, 1),
+    } | watch.figures()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("storm", choices=("gathered", "away", "overload"))
+    parser.add_argument("--devices", type=int, default=1_000)
+    parser.add_argument("--readings", type=int, default=200_000, help="gathered: waiting in all devices")
+    parser.add_argument("--seconds", type=float, default=600.0, help="away, overload: how long")
+    parser.add_argument("--per-second", type=float, default=100.0, help="away: live readings of all devices")
+    asked = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scad-storm-")))
+        folder.chmod(0o711)  # PostgreSQL runs as nobody
+        kafka = stack.enter_context(Kafka(folder / "kafka").start())
+        postgres = stack.enter_context(Postgres(folder / "postgres").start())
+        storm = Storm(folder, kafka, postgres, asked.devices)
+        stack.callback(storm.stop)
+        figures = {"gathered": gathered, "away": away, "overload": overload}[asked.storm](storm, asked)
+        wrong = storm.stored() - storm.measured
+        figures |= {"storm": vars(asked), "readings": storm.measured, "too_many_or_missing": wrong}
+        print(json.dumps(figures | {"machine": machine()}, indent=1))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
