@@ -54,6 +54,8 @@ class Tally:
     largest_memory: dict[str, int] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """What the machine gave of them."""
 
 
 class MemoryUseError(AssertionError):
@@ -97,6 +99,7 @@ def run(
     """
     tally = Tally(outcomes={target.name: Counter() for target in targets})
     began = reported = monotonic()
+    cpu_began = process_time()
     number = 0
     while monotonic() - began < seconds and (most is None or number < most):
         for target in targets:
@@ -115,7 +118,7 @@ def run(
                 if tally.failures[failure.name] <= KEPT_PER_FAILURE:
                     keep(failure, number)
         number += 1
-        tally.seconds = monotonic() - began
+        tally.seconds, tally.cpu_seconds = monotonic() - began, process_time() - cpu_began
         if monotonic() - reported >= report_every:
             reported = monotonic()
             report(tally)
@@ -170,7 +173,11 @@ def minimised(target: Target, failure: Failure) -> bytes:
 def summary(tally: Tally) -> str:
     """The run in words: inputs and rate for each target, what became of them, the slowest and the largest."""
     total = sum(tally.inputs.values())
-    lines = [f"{total} inputs in {tally.seconds:.0f} s, {total / max(tally.seconds, 1e-9):.0f} a second"]
+    rate = total / max(tally.cpu_seconds, 1e-9)
+    lines = [
+        f"{total} inputs in {tally.seconds:.0f} s, {tally.cpu_seconds:.0f} s of processor time, "
+        f"{rate:.0f} in each of these"
+    ]
     for name, count in tally.inputs.items():
         common = ", ".join(f"{outcome} {n}" for outcome, n in tally.outcomes[name].most_common(6))
         slow = tally.slowest.get(name, 0.0)
@@ -186,6 +193,7 @@ def as_json(tally: Tally, seed: int) -> str:
         {
             "seed": seed,
             "seconds": round(tally.seconds, 1),
+            "cpu_seconds": round(tally.cpu_seconds, 1),
             "inputs": dict(tally.inputs),
             "slowest_s": {name: round(s, 4) for name, s in tally.slowest.items()},
             "memory_bytes": tally.largest_memory,
