@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -45,6 +46,7 @@ from scad.settings import Settings
 
 LIVE = "sc-live"
 SAMPLE_SECONDS = 1.0
+CALM_READINGS = 10
 SETTLE_SECONDS = 1_800.0
 """A recovery that takes longer than this is none."""
 PROCESSES = ("bridge", "worker", "feed")
@@ -58,6 +60,8 @@ class Watch:
         self._platform = platform
         self._sent_s: dict[int, float] = {}
         self.took_s: list[float] = []
+        self.before = 0
+        """Live readings that came before the storm."""
         self.device = Firmware(LIVE, store.open(LIVE), password=DEVICE_PASSWORD)
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=run) for run in (self._measure, self._weigh_on)]
@@ -104,13 +108,14 @@ class Watch:
 
     def figures(self) -> dict[str, Any]:
         """MiB at the beginning, at most, and at the end; seconds of the live readings."""
-        took = sorted(self.took_s)
+        took = sorted(self.took_s[self.before :])
         return {
             "memory_mib": {
                 name: {"first": mib[0], "most": max(mib), "last": mib[-1]}
                 for name, mib in self.memory.items()
             },
             "live_readings": len(took),
+            "live_seconds_before": round(median(self.took_s[: self.before]), 2),
             "live_seconds": {
                 "median": round(median(took), 2),
                 "p99": round(took[int(len(took) * 0.99)], 2),
@@ -147,6 +152,11 @@ class Storm:
         with driver, Watch(self.platform, self._store) as watch:
             driver.add(watch.device)
             yield driver, watch
+
+    def calm(self, watch: Watch) -> None:
+        """Some live readings come before the storm."""
+        self.platform.until(lambda: len(watch.took_s) > CALM_READINGS, "live readings before the storm")
+        watch.before = len(watch.took_s)
 
     def measure(self, number: int, count: int) -> None:
         """One device measures so many times."""
@@ -196,7 +206,7 @@ def gathered(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
     for number in range(asked.devices):
         storm.measure(number, asked.readings // asked.devices)
     with storm.watched() as (driver, watch):
-        storm.platform.until(lambda: len(watch.took_s) > 5, "live readings before the storm")
+        storm.calm(watch)
         for client in storm.clients:
             driver.add(client)
         recovered = storm.until_stored()
@@ -209,7 +219,7 @@ def gathered(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
 
 def away(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
     with storm.watched() as (driver, watch):
-        storm.platform.until(lambda: len(watch.took_s) > 5, "live readings before the storm")
+        storm.calm(watch)
         storm.postgres.pause()
         storm.load(driver, asked.seconds, asked.per_second, 1)
         storm.postgres.resume()
@@ -223,7 +233,7 @@ def away(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
 def overload(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
     rate = Settings().backlog_rate
     with storm.watched() as (driver, watch):
-        storm.platform.until(lambda: len(watch.took_s) > 5, "live readings before the storm")
+        storm.calm(watch)
         storm.load(driver, asked.seconds, 2 * rate, 100)
         recovered = storm.until_stored()
     return {
@@ -250,7 +260,7 @@ def main() -> int:
         figures = {"gathered": gathered, "away": away, "overload": overload}[asked.storm](storm, asked)
         wrong = storm.stored() - storm.measured
         figures |= {"storm": vars(asked), "readings": storm.measured, "too_many_or_missing": wrong}
-        print(json.dumps(figures | {"machine": machine()}, indent=1))
+        print(json.dumps(figures | {"machine": machine(), "load_average": os.getloadavg()}, indent=1))
     return 1 if wrong else 0
 
 
