@@ -397,7 +397,7 @@ def test_an_alert_names_its_severity_rule_readings_and_what_people_did(nurse: ht
     assert [entity["what"] for entity in made["entity"]] == [stored, missing]
 
     token = {"X-CSRF-Token": csrf_of(nurse)}
-    for action, body in (("acknowledge", {}), ("resolve", {"outcome": "advice"})):
+    for action, body in (("acknowledge", {}), ("resolve", {"outcome": "advice", "reason": "told to take one more"})):
         assert nurse.post(f"/api/alerts/{ALERT}/{action}", headers=token, json=body).status_code == 200
     issue, made = got(nurse, f"DetectedIssue/{ALERT}"), got(nurse, f"Provenance/{ALERT}")
     assert issue["status"] == "final"
