@@ -81,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_scope: str = "openid profile"
     page_url: str = "http://127.0.0.1:8080/"
     """Where people open the page: what messages about alerts point to."""
+    grafana_url: str = ""
+    """Where people open Grafana, with a slash at the end; empty: the page has no link to it."""
     smtp_host: str = ""
     """Mail server for messages about alerts; empty: no mail is sent, what would have been is logged."""
     smtp_port: int = 587

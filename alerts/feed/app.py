@@ -53,13 +53,18 @@ REFRESH_S = 5
 
 
 def create_app(
-    database: str, clock: Clock | None = None, *, demonstration: bool = False, access: Access | None = None
+    database: str,
+    clock: Clock | None = None,
+    *,
+    demonstration: bool = False,
+    access: Access | None = None,
+    grafana_url: str = "",
 ) -> FastAPI:
     """The feed on the database with this connection string.
 
     `clock` is what the pages call now; sessions last by its wall. `demonstration` says on every page that
-    the patients are made up; `access` how people get in. The pool and the listener start and
-    stop with the application's lifespan.
+    the patients are made up; `access` how people get in; `grafana_url` where the dashboards are (empty:
+    nowhere). The pool and the listener start and stop with the application's lifespan.
     """
     clock, access = clock or Clock(), access or Access()
     metrics = FeedMetrics()
@@ -75,6 +80,8 @@ def create_app(
         demonstration=demonstration,
         access=access,
     )
+
+    feed.templates.globals["grafana_url"] = grafana_url
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -35,7 +35,11 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(2) from None
         configure_logs(settings.log_level, "feed")
         application = create_app(
-            settings.database, settings.make_clock(), demonstration=demonstration, access=access
+            settings.database,
+            settings.make_clock(),
+            demonstration=demonstration,
+            access=access,
+            grafana_url=settings.grafana_url,
         )
         make_server(
             application, host or settings.feed_host, port or settings.feed_port, trusted_proxies
