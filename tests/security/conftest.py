@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from deployed import make_secrets, need_openssl
 from secured import Broker, Devices
+from stronghold import Stronghold
+
+from scad.services.postgres import has_timescale
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,16 @@ def openssl(devices: Devices) -> Callable[..., None]:
         assert done.returncode == 0, done.stderr
 
     return run
+
+
+@pytest.fixture(scope="session")
+def stronghold(
+    kafka: object, postgres: object, broker: Broker, devices: Devices, services_folder: Path
+) -> Iterator[Stronghold]:
+    if not has_timescale():
+        pytest.skip("the deployment's database is TimescaleDB, and plain PostgreSQL is installed here")
+    folder = services_folder / "stronghold"
+    folder.mkdir(mode=0o711)
+    running = Stronghold(folder, broker, devices)
+    yield running
+    running.close()
