@@ -126,6 +126,12 @@ def process(
     return result
 
 
+def may_be_bluetooth(payload: bytes) -> bool:
+    """Whether a reading of it may tell local time, so that a zone is to be looked up. Names may be spelt with
+    escapes."""
+    return b'"gatt"' in payload or b"\\u" in payload
+
+
 def unattributed(intake: Intake) -> bool:
     """Whether a fresher look at the assignments could change the outcome."""
     return any(refusal.reason in (Reason.UNKNOWN_DEVICE, Reason.NOT_ASSIGNED) for refusal in intake.refusals)

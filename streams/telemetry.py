@@ -27,6 +27,7 @@ from streams.intake import (
     Intake,
     Interval,
     encode_quarantine,
+    may_be_bluetooth,
     patient_at,
     process,
     time_zone_of,
@@ -129,7 +130,7 @@ class Telemetry:
             text = header(record.headers, topics.HEADER_RECEIVED_AT)
             received_at_ms = record.timestamp if text is None else parse_instant(text)[0]
             payload = record.value or b""
-            local = self._zone(device, received_at_ms) if b'"gatt"' in payload else UTC
+            local = self._zone(device, received_at_ms) if may_be_bluetooth(payload) else UTC
             return process(payload, device, received_at_ms, self._assignments.get, local)
         except Exception as error:  # nothing that a device can send comes here, but the stream goes on
             metrics.POISON.labels(record.topic).inc()

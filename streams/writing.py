@@ -35,6 +35,7 @@ TOPICS = (topics.READINGS, topics.ALERTS, topics.QUARANTINE, topics.STATUS)
 
 UNDECODABLE = "undecodable-record"  # reasons in quarantine: not JSON, or not the topic's message
 REFUSED = "refused-by-database"
+NUL = "\0"  # the one character that the database's texts cannot hold
 SIGNAL_CONFLICT = "signal-conflict"  # the number is used with other content: the engine lost its state
 
 # What the content of a record can make the database say. Its other errors (no connection, no table, a
@@ -186,11 +187,12 @@ def poison_row(record: ConsumerRecord, reason: str, error: BaseException) -> Qua
     device = ""
     if record.topic in (topics.QUARANTINE, topics.STATUS) and record.key is not None:
         device = cast(bytes, record.key).decode(errors="backslashreplace")
+    detail = f"{place}: {type(error).__name__}: {error}"  # which may quote what came
     return QuarantineRow(
         id=hashlib.sha256(place.encode() + raw).hexdigest()[:32],
-        device=device,
+        device=device.replace(NUL, "\\x00"),
         reason=reason,
-        detail=f"{place}: {type(error).__name__}: {error}",
+        detail=detail.replace(NUL, "\\x00"),
         raw=raw,
         received_at_ms=max(0, record.timestamp),
         source_topic=record.topic,

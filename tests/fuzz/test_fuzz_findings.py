@@ -9,6 +9,7 @@ import time
 import tomllib
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import fuzz_messages as valid
 import msgspec
@@ -27,13 +28,14 @@ from streams import receipts
 from streams.dated import decode_version
 from streams.engine import Engine
 from streams.history import observe
-from streams.intake import decode_intervals, process
+from streams.intake import decode_intervals, may_be_bluetooth, process
 from streams.plans import CarePlan
 from streams.protocols import ProtocolError, parse
 from streams.published import decode_plan
 from streams.replay import CarePlanFileError, read_care_plans
 from streams.stored import DamagedStateError
 from streams.timeline import PlanError, check_plan
+from streams.writing import UNDECODABLE, poison_row
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 LATIN = b'"\xe9\xff"'
@@ -63,6 +65,24 @@ def test_nesting_and_wrong_encodings_are_each_decoders_own_error(value: bytes, t
     path.write_bytes(data)
     with pytest.raises(CarePlanFileError):
         read_care_plans(path)
+
+
+def test_a_bluetooth_message_is_known_however_its_name_is_spelt() -> None:
+    """Spelt with an escape, its local time was taken for UTC."""
+    assert may_be_bluetooth(b'{"gatt":"2A35"}')
+    assert may_be_bluetooth(b'{"g\\u0061tt":"2A35"}')
+    assert not may_be_bluetooth(b'{"kind":"body-weight"}')
+
+
+def test_what_the_writer_puts_aside_can_be_stored() -> None:
+    """msgspec quotes a word that it does not know; a NUL in it stopped the writer, which stores what it refused."""
+    signal = b'{"alert":"a","severity":"h\\u0000h"}'
+    record = SimpleNamespace(
+        topic="scad.status", partition=0, offset=1, key=b"d\0", value=signal, timestamp=0
+    )
+    row = poison_row(record, UNDECODABLE, ValueError("Invalid enum value 'h\0h'"))  # type: ignore[arg-type]
+    assert row.raw == signal
+    assert (row.device, "\0" in row.detail) == ("d\\x00", False)
 
 
 def test_a_state_is_read_with_indulgence() -> None:
