@@ -61,6 +61,7 @@ class _Course:
                 moment.day, moment.minute = version.local(o.at_ms, o.offset_min)
                 moment.personal = version.personal
             of, found = stats[lane], []
+            moment.observe()
             plain = not o.flags and not o.artefact
             for step in steps:
                 if plain and of[step.place] is step.sound:

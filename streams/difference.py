@@ -6,24 +6,28 @@ from collections.abc import Sequence
 
 import msgspec
 
-from devices.times import format_instant
 from streams.episodes import Episode, Instant, alert_id
 from streams.explain import explain
-from streams.protocols.model import Library
+from streams.protocols.model import Library, Rule
 from streams.rolling import Ref
+from streams.rolling.base import instant_text
 from streams.signal import AlertSignal, StandingEpisode, State
 from streams.silence import HOUR_MS, Silence
 from streams.state import PatientState
 from streams.timeline import RuleKey
 from streams.words import KIND_NAMES
 
+Rules = dict[tuple[str, str, str], Rule | None]
+"""Rules by protocol, name and version, as they are looked up in one library; as many as it has."""
+
 
 class Emitter:
     """Collects the signals of one call, numbered on from the patient's last."""
 
-    def __init__(self, state: PatientState, library: Library) -> None:
+    def __init__(self, state: PatientState, library: Library, rules: Rules | None = None) -> None:
         self.patient = state
         self.library = library
+        self._rules: Rules = {} if rules is None else rules
         self.before: Library | None = None
         """The protocols that held before this call, for rules that are no more."""
         self.signals: list[AlertSignal] = []
@@ -39,7 +43,7 @@ class Emitter:
         supersedes: Sequence[str] = (),
     ) -> None:
         """Say one step of an episode. `at` defaults to the start, last or end that the step is about."""
-        rule = self.library.rule(episode.protocol, episode.rule, episode.version)
+        rule = self._rule(episode)
         if rule is None and self.before is not None:
             rule = self.before.rule(episode.protocol, episode.rule, episode.version)
         if rule is None:  # a release that dropped the rule: the episode is ended by the plan's next pass
@@ -73,8 +77,16 @@ class Emitter:
             )
         )
 
+    def _rule(self, episode: Episode) -> Rule | None:
+        name = (episode.protocol, episode.rule, episode.version)
+        try:
+            return self._rules[name]
+        except KeyError:
+            rule = self._rules[name] = self.library.rule(*name)
+            return rule
+
     def standing(self, episode: Episode) -> StandingEpisode:
-        rule = self.library.rule(episode.protocol, episode.rule, episode.version)
+        rule = self._rule(episode)
         return StandingEpisode(
             alert=alert_id(self.patient.patient, episode),
             patient=self.patient.patient,
@@ -89,7 +101,7 @@ class Emitter:
 
 
 def _text(instant: Instant) -> str:
-    return format_instant(instant.at_ms, instant.offset_min)
+    return instant_text(instant.at_ms, instant.offset_min)
 
 
 def difference(

@@ -16,7 +16,7 @@ import msgspec
 
 from devices.readings import Reading
 from streams import no_reading, stored
-from streams.difference import Emitter, difference
+from streams.difference import Emitter, Rules, difference
 from streams.episodes import IDLE
 from streams.evaluation import Evaluator
 from streams.history import (
@@ -69,6 +69,7 @@ class Engine:
         self.silence_by_ticks = silence_by_ticks
         self._defaults = tuple(defaults)
         self._default = default_timeline(library, self._defaults)
+        self._rules: Rules = {}
         self._programs = Programs()
         self._evaluator = Evaluator(checkpoint_every)
 
@@ -77,6 +78,7 @@ class Engine:
         if library.stamp == self.library.stamp:
             return
         self.library = library
+        self._rules = {}
         self._default = default_timeline(library, self._defaults)
 
     @property
@@ -98,7 +100,7 @@ class Engine:
 
         Raises timeline.PlanError for a plan that cannot be used; the state is then unchanged by it.
         """
-        out = Emitter(state, self.library)
+        out = Emitter(state, self.library, self._rules)
         if state.stale or state.timeline.library is not self.library:
             self._use_protocols(state, out)
         for plan in plans:
@@ -140,7 +142,7 @@ class Engine:
         episodes = [e for lane in state.lanes.values() for _, e in lane.closed]
         episodes += [s.open for lane in state.lanes.values() for s in lane.states if s.open is not None]
         episodes += [e for found in state.silences.values() for e in found]
-        emitter = Emitter(state, self.library)
+        emitter = Emitter(state, self.library, self._rules)
         return sorted((emitter.standing(e) for e in episodes), key=lambda s: (s.start, s.protocol, s.rule))
 
     # ── readings ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from string import Formatter
+
 from streams.episodes import Episode
 from streams.protocols.model import Rule
 
 LANGUAGES = ("fr", "en")
 
 
-class _Number(float):
-    """Formats itself with a rule's decimals, and with a comma in French."""
-
-    decimals = 1
-    comma = False
-
-    def __format__(self, spec: str) -> str:
-        text = super().__format__(spec or f".{self.decimals}f")
-        return text.replace(".", ",") if self.comma else text
+_COMMA = str.maketrans(".", ",")
 
 
 def explain(rule: Rule, episode: Episode) -> dict[str, str]:
     """The sentences for an episode as it stands. A word that an episode does not know stays as it is."""
-    level = next((lv for lv in rule.levels if lv.name == episode.level), None)
-    sentences = level.sentence if level is not None and level.sentence is not None else rule.sentence
+    sentences = rule.sentence
+    for level in rule.levels:
+        if level.name == episode.level:
+            sentences = level.sentence or sentences
+            break
     return {language: _fill(sentences[language], rule, episode, language) for language in LANGUAGES}
 
 
+@lru_cache(maxsize=1024)  # sentences of all levels of some twenty protocols, in two languages
+def _parts(template: str) -> tuple[tuple[str, str | None, str], ...]:
+    """Literal text, the word that follows it (None at the end), and how the word is formatted."""
+    return tuple((text, word, form or "") for text, word, form, _ in Formatter().parse(template))
+
+
 def _fill(template: str, rule: Rule, episode: Episode, language: str) -> str:
-    given: dict[str, float | str | None] = {
-        **episode.extra,
-        "value": episode.value,
-        "limit": episode.limit,
-    }
-    words = _Words()
-    for name, value in given.items():
-        if isinstance(value, str):
-            words[name] = value
-        elif value is not None:
-            number = _Number(value)
-            number.decimals = 0 if name == "n" else _decimals(value, name, rule)
-            number.comma = language == "fr"
-            words[name] = number
-    what = episode.extra.get(f"what_{language}")
-    if isinstance(what, str):
-        words["what"] = what
-    return template.format_map(words)
+    found = []
+    for text, word, form in _parts(template):
+        found.append(text)
+        if word is not None:
+            found.append(_word(word, form, rule, episode, language))
+    return "".join(found)
+
+
+def _word(word: str, form: str, rule: Rule, episode: Episode, language: str) -> str:
+    """A word of a sentence: a number has the rule's decimals, and a comma in French."""
+    value: float | str | None
+    if word == "value":
+        value = episode.value
+    elif word == "limit":
+        value = episode.limit
+    else:
+        value = episode.extra.get(word)
+        if word == "what":
+            what = episode.extra.get(f"what_{language}")
+            value = what if isinstance(what, str) else value
+    if value is None:
+        return "?"
+    if isinstance(value, str):
+        return format(value, form)
+    number = format(float(value), form or f".{0 if word == 'n' else _decimals(value, word, rule)}f")
+    return number.translate(_COMMA) if language == "fr" else number
 
 
 def _decimals(value: float, name: str, rule: Rule) -> int:
@@ -55,8 +67,3 @@ def _decimals(value: float, name: str, rule: Rule) -> int:
         if abs(round(value, decimals) - value) < 1e-9:
             return decimals
     return rule.decimals + 2
-
-
-class _Words(dict[str, object]):
-    def __missing__(self, key: str) -> str:
-        return "?"

@@ -8,6 +8,7 @@ the next state and, when there is something to judge, a measure.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -15,6 +16,14 @@ import msgspec
 from devices.times import format_instant
 from streams.history import Observation
 from streams.signal import Evidence
+
+
+@lru_cache(
+    maxsize=8192
+)  # the last readings of some thousand patients: each is named by several rules, several times
+def instant_text(at_ms: int, offset_min: int) -> str:
+    """An instant as signals have it."""
+    return format_instant(at_ms, offset_min)
 
 
 class Ref(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -34,7 +43,7 @@ class Ref(msgspec.Struct, frozen=True, array_like=True, gc=False):
             epoch=self.epoch,
             seq=self.seq,
             kind=self.kind,
-            measured_at=format_instant(self.at_ms, self.offset_min),
+            measured_at=instant_text(self.at_ms, self.offset_min),
             value=self.value,
         )
 
@@ -51,20 +60,54 @@ def ref(observation: Observation, value: float | None) -> Ref:
     )
 
 
-class Measure(msgspec.Struct, frozen=True, gc=False):
+Told = tuple[tuple[Ref, ...], dict[str, float | str]]
+"""The readings that decided, and the numbers and words that feed the sentence."""
+
+
+class Measure(msgspec.Struct, gc=False):
     """What a statistic says at one observation.
 
     `values` has one number for each of the statistic's channels. `facts` are words that a level may ask
-    for (`when`, `unless`). `refs` are the readings that decided. `extra` feeds the sentence.
+    for (`when`, `unless`). `tell` is a function with its arguments that gives the rest: it is called when a rule
+    asks, which is once for some ten measures, because most lie within all levels of idle rules.
     """
 
     values: tuple[float, ...]
-    refs: tuple[Ref, ...]
+    tell: tuple[Any, ...]
     facts: tuple[str, ...] = ()
-    extra: dict[str, float | str] = {}
     shown: dict[int, tuple[float, float]] | None = None
     """By channel, the value and the limit to show in the place of those compared: an INR and its target, where
     the distance to the target is what a level is held against."""
+    told: Told | None = None
+
+    def _told(self) -> Told:
+        told = self.told
+        if told is None:
+            told = self.told = self.tell[0](*self.tell[1:])
+        return told
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """The readings that decided."""
+        return self._told()[0]
+
+    @property
+    def extra(self) -> dict[str, float | str]:
+        """What feeds the sentence, beside value and limit."""
+        return self._told()[1]
+
+
+NO_EXTRA: dict[str, float | str] = {}
+
+
+def tell_reading(now: Ref) -> Told:
+    """The reading alone decided."""
+    return (now,), NO_EXTRA
+
+
+def tell_two(now: Ref, first: str, a: float, second: str, b: float) -> Told:
+    """The reading alone decided; the sentence has two more numbers."""
+    return (now,), {first: a, second: b}
 
 
 class Personal(msgspec.Struct, frozen=True):
@@ -98,7 +141,7 @@ PERSONAL_FACTS = frozenset({"pregnancy", "scale-1", "scale-2", "known", "new", "
 class Moment:
     """Where in the patient's own time an observation stands. One object is reused for a whole pass."""
 
-    __slots__ = ("clinical_open", "conflicts", "day", "minute", "own_open", "personal")
+    __slots__ = ("answers", "clinical_open", "conflicts", "day", "minute", "now", "own_open", "personal")
 
     def __init__(self) -> None:
         self.day = 0
@@ -111,6 +154,22 @@ class Moment:
         """Whether an alert of a rule that uses this very statistic is open."""
         self.clinical_open = False
         """Whether a clinical alert that watches this kind is open: a baseline does not learn meanwhile."""
+        self.now: Ref | None = None
+        """The observation as a reference with its first number, once some statistic has asked for it."""
+        self.answers: Any = None
+        """The observation as the answers that speak for later readings (symptoms.LastAnswers), once asked for."""
+
+    def observe(self) -> None:
+        """The next observation begins."""
+        self.now = self.answers = None
+
+    def ref(self, o: Observation) -> Ref:
+        """The observation with its first number: one object for all statistics that keep or name it."""
+        now = self.now
+        if now is None:
+            x = o.x
+            now = self.now = Ref(o.at_ms, o.offset_min, o.device, o.epoch, o.seq, o.kind, x[0] if x else None)
+        return now
 
 
 NO_FACTS: frozenset[str] = frozenset()

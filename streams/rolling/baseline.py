@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 
 import msgspec
 
@@ -63,16 +64,19 @@ def forget(baseline: Baseline) -> Baseline:
     """An alert is open: nothing of the last 24 hours will be learnt."""
     if not baseline.waiting:
         return baseline
-    return msgspec.structs.replace(baseline, waiting=())
+    return Baseline(baseline.days, (), baseline.centre, baseline.scale, baseline.centre_day)
 
 
 def learn(baseline: Baseline, usual: Usual, at_ms: int, day: int, value: float) -> Baseline:
     """Take a value into waiting, and what has waited 24 hours into the days."""
-    due = [w for w in baseline.waiting if w[0] <= at_ms - QUARANTINE_MS]
-    waiting = (*baseline.waiting[len(due) :], (at_ms, day, value))
-    waiting = waiting[-MAX_WAITING:]
-    if not due:
+    old, until_ms = baseline.waiting, at_ms - QUARANTINE_MS
+    if not old or old[0][0] > until_ms:  # nothing is due
+        if len(old) >= MAX_WAITING:
+            old = old[1 - MAX_WAITING :]
+        waiting = (*old, (at_ms, day, value))
         return Baseline(baseline.days, waiting, baseline.centre, baseline.scale, baseline.centre_day)
+    due = [w for w in old if w[0] <= until_ms]
+    waiting = (*old[len(due) :], (at_ms, day, value))
     days = list(baseline.days)
     for _, on, number in due:
         if days and days[-1][0] == on:
@@ -80,7 +84,8 @@ def learn(baseline: Baseline, usual: Usual, at_ms: int, day: int, value: float) 
             days[-1] = (on, mean + (number - mean) / (n + 1), n + 1)
         else:
             days.append((on, number, 1))
-    days = [d for d in days if d[0] > day - WINDOW_DAYS]
+    first = day - WINDOW_DAYS
+    days = [d for d in days if d[0] > first]
     centre, scale = _centre(days, usual)
     if centre is None:
         return Baseline(tuple(days), waiting)
@@ -90,12 +95,15 @@ def learn(baseline: Baseline, usual: Usual, at_ms: int, day: int, value: float) 
     return Baseline(tuple(days), waiting, centre, scale, day)
 
 
+_mean_of = itemgetter(1)
+
+
 def _centre(days: list[tuple[int, float, int]], usual: Usual) -> tuple[float | None, float]:
     """(median, scale) of the daily means; (None, 0) while there are too few."""
     n = len(days)
     if n < PROVISIONAL_DAYS:
         return None, 0.0
-    values = sorted([d[1] for d in days])
+    values = sorted(map(_mean_of, days))
     centre = _middle(values, n)
     scale = max(MAD_TO_SD * _middle(sorted([abs(v - centre) for v in values]), n), usual.floor)
     if n < FULL_DAYS:

@@ -11,10 +11,10 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Told, ref
 from streams.rolling.baseline import Baseline, Usual, forget, learn
 from streams.rolling.personal import EMPTY
-from streams.rolling.symptoms import NIGHT, item, positive
+from streams.rolling.symptoms import NIGHT, affirmed, item
 
 HOUR_MS = 3_600_000
 
@@ -49,7 +49,7 @@ def illness_of(o: Observation) -> float:
     """A questionnaire as one number: grades of dyspnoea and oedema, half of fatigue and cough, two for each
     symptom of the night, one for dizziness and for a day worse than the last, two for much worse."""
     total = item(o, "dyspnoea") + item(o, "oedema") + 0.5 * item(o, "fatigue") + 0.5 * item(o, "cough")
-    total += 2.0 * len([name for name in positive(o, NIGHT) if name != "wellbeing"])
+    total += 2.0 * affirmed(o, NIGHT)
     total += item(o, "dizziness") + max(0.0, item(o, "wellbeing") - 1.0)
     return total
 
@@ -75,10 +75,8 @@ class Composite:
         self.smoothing = parameters.number("smoothing", 0.5, low=0.05, high=1.0)
         self.cap = parameters.number("cap", 2.5, low=0.5, high=10.0)
         self.memory_ms = int(parameters.number("memory_hours", 60, low=12, high=240) * HOUR_MS)
-        self.weights = {
-            name: parameters.number(f"weight_{name}", 1.0, low=0.0, high=5.0)
-            for name in ("weight", "rate", "oxygen", "illness")
-        }
+        self.weights = {name: parameters.number(f"weight_{name}", 1.0, low=0.0, high=5.0) for name in _SIGNS}
+        self.shares = tuple(self.weights[name] for name in _SIGNS)
 
     def initialize(self) -> Signs:
         return _NOTHING
@@ -89,31 +87,33 @@ class Composite:
         after = self._taken(state, o, moment)
         if after is state:
             return state, None
-        return after, self._measure(after, o)
+        return after, Measure((self._score(after, o.at_ms),), (self._tell, after, o))
 
     def _taken(self, state: Signs, o: Observation, moment: Moment) -> Signs:
+        kind = o.kind
         first = o.x[0] if o.x else None
-        if o.kind == "symptoms":
-            illness = self._sign(state.illness, ILLNESS, illness_of(o), 1.0, o, moment)
-            return msgspec.structs.replace(state, illness=illness)
+        if kind == "symptoms":
+            value = illness_of(o)
+            illness = self._sign(state.illness, ILLNESS, value, 1.0, o, moment, ref(o, value))
+            return Signs(state.weight, state.rate, state.oxygen, illness)
         if first is None:
             return state
-        if o.kind == "body-weight":
-            return msgspec.structs.replace(
-                state, weight=self._sign(state.weight, WEIGHT, first, 1.0, o, moment)
-            )
-        if o.kind == "oxygen-saturation":
-            return msgspec.structs.replace(
-                state, oxygen=self._sign(state.oxygen, OXYGEN, first, -1.0, o, moment)
-            )
-        if o.kind == "heart-rate" and not o.x[1]:
-            return msgspec.structs.replace(state, rate=self._sign(state.rate, RATE, first, 1.0, o, moment))
-        if o.kind == "blood-pressure" and o.x[2] is not None:
-            return msgspec.structs.replace(state, rate=self._sign(state.rate, RATE, o.x[2], 1.0, o, moment))
+        if kind == "body-weight":
+            weight = self._sign(state.weight, WEIGHT, first, 1.0, o, moment, moment.ref(o))
+            return Signs(weight, state.rate, state.oxygen, state.illness)
+        if kind == "oxygen-saturation":
+            oxygen = self._sign(state.oxygen, OXYGEN, first, -1.0, o, moment, moment.ref(o))
+            return Signs(state.weight, state.rate, oxygen, state.illness)
+        if kind == "heart-rate" and not o.x[1]:
+            rate = self._sign(state.rate, RATE, first, 1.0, o, moment, moment.ref(o))
+            return Signs(state.weight, rate, state.oxygen, state.illness)
+        if kind == "blood-pressure" and o.x[2] is not None:
+            rate = self._sign(state.rate, RATE, o.x[2], 1.0, o, moment, ref(o, o.x[2]))
+            return Signs(state.weight, rate, state.oxygen, state.illness)
         return state
 
     def _sign(
-        self, sign: Sign, usual: Usual, value: float, way: float, o: Observation, moment: Moment
+        self, sign: Sign, usual: Usual, value: float, way: float, o: Observation, moment: Moment, now: Ref
     ) -> Sign:
         """The sign after one more value: smoothed once a day, by the day's first value."""
         baseline, smooth = sign.baseline, sign.smooth
@@ -121,32 +121,39 @@ class Composite:
             deviation = max(-1.0, min(2.0 * self.cap, way * baseline.z(value)))
             smooth += self.smoothing * (deviation - smooth)
         baseline = forget(baseline) if moment.own_open else learn(baseline, usual, o.at_ms, moment.day, value)
-        return Sign(baseline, smooth, o.at_ms, moment.day, ref(o, value))
+        return Sign(baseline, smooth, o.at_ms, moment.day, now)
 
-    def _measure(self, signs: Signs, o: Observation) -> Measure:
-        score = 0.0
+    def _score(self, signs: Signs, at_ms: int) -> float:
+        score, oldest_ms, cap = 0.0, at_ms - self.memory_ms, self.cap
+        for sign, share in zip(
+            (signs.weight, signs.rate, signs.oxygen, signs.illness), self.shares, strict=True
+        ):
+            smooth = sign.smooth
+            if smooth > 0.0 and sign.at_ms >= oldest_ms:
+                score += share * (smooth if smooth < cap else cap)
+        return score
+
+    def _tell(self, signs: Signs, o: Observation) -> Told:
+        """The signs that give half a point or more."""
         refs = []
         named: list[str] = []
-        for name in ("weight", "rate", "oxygen", "illness"):
+        for name in _SIGNS:
             sign: Sign = getattr(signs, name)
             if o.at_ms - sign.at_ms > self.memory_ms:
                 continue
             points = self.weights[name] * max(0.0, min(self.cap, sign.smooth))
-            score += points
             if points >= 0.5 and sign.ref is not None:
                 refs.append(sign.ref)
                 named.append(name)
         if not refs:
             refs = [ref(o, o.x[0] if o.x else None)]
-        return Measure(
-            (score,),
-            tuple(refs),
-            extra={
-                "what_fr": ", ".join(_NAMES[n][0] for n in named),
-                "what_en": ", ".join(_NAMES[n][1] for n in named),
-            },
-        )
+        return tuple(refs), {
+            "what_fr": ", ".join(_NAMES[n][0] for n in named),
+            "what_en": ", ".join(_NAMES[n][1] for n in named),
+        }
 
+
+_SIGNS = ("weight", "rate", "oxygen", "illness")
 
 _NOTHING = Signs()
 

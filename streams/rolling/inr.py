@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import DAY_MS, SYMPTOM_ITEMS, Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Told, ref
 
 USUAL_TARGET = (2.0, 3.0)
 """Target range without a care plan's own: HAS 2008, target 2.5."""
@@ -67,16 +67,19 @@ class Inr:
             facts.append("bleeding")
         if moment.personal.mechanical_valve:
             facts.append("mechanical-valve")
-        refs = {r.at_ms: r for r in (state.last, state.bleeding, now) if r is not None}
         inr = (state.last.value or 0.0) if state.last is not None else 0.0
         inside = state.last is None
         return Measure(
             (inr, 0.0 if inside else low - inr, 0.0 if inside else inr - high),
-            tuple(refs.values()),
+            (_tell_inr, state, now, {"inr": inr, "low": low, "high": high}),
             tuple(facts),
-            {"inr": inr, "low": low, "high": high},
             {1: (inr, low), 2: (inr, high)},
         )
+
+
+def _tell_inr(state: LastTest, now: Ref, extra: dict[str, float | str]) -> Told:
+    refs = {r.at_ms: r for r in (state.last, state.bleeding, now) if r is not None}
+    return tuple(refs.values()), extra
 
 
 class Tests(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -121,7 +124,11 @@ class TimeInRange:
                 inside += days * share_inside(before.value or 0.0, after.value or 0.0, low, high)
         if total == 0.0:
             return Tests(kept), None
-        return Tests(kept), Measure((100.0 * inside / total,), kept[-4:], extra={"n": float(len(kept))})
+        return Tests(kept), Measure((100.0 * inside / total,), (_tell_tests, kept))
+
+
+def _tell_tests(kept: tuple[Ref, ...]) -> Told:
+    return kept[-4:], {"n": float(len(kept))}
 
 
 def share_inside(a: float, b: float, low: float, high: float) -> float:

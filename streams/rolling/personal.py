@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import ClassVar
 
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Told, tell_two
 from streams.rolling.baseline import Baseline, Usual, forget, learn
 
 NOON_MIN = 12 * 60
@@ -46,12 +47,10 @@ class PersonalZ:
             return state, None
         measure = None
         if state.centre is not None:
-            change = value - state.centre
-            measure = Measure(
-                (state.z(value), -change, change),
-                (ref(o, value),),
-                extra={"measured": value, "usual": state.centre},
-            )
+            centre = state.centre
+            change = value - centre
+            told = (tell_two, moment.ref(o), "measured", value, "usual", centre)
+            measure = Measure((change / state.scale, -change, change), told)
         if moment.clinical_open:
             return forget(state), measure
         return learn(state, self.usual, o.at_ms, moment.day, value), measure
@@ -91,24 +90,28 @@ class PressureSession:
             return state, None
         evening = moment.minute >= NOON_MIN
         session = 2 * moment.day + evening
-        readings = (*state.readings, ref(o, systolic)) if session == state.session else (ref(o, systolic),)
-        readings = readings[
-            :3
-        ]  # the second reading decides; a third is kept so that it does not decide again
+        if session != state.session:
+            readings: tuple[Ref, ...] = (moment.ref(o),)
+        elif len(state.readings) >= 3:  # the second decided; a third is kept so that it does not decide again
+            return state, None
+        else:
+            readings = (*state.readings, moment.ref(o))
         baseline = state.evening if evening else state.morning
         measure = None
         if len(readings) == 2:
             mean = sum(r.value or 0.0 for r in readings) / 2.0
             if baseline.centre is not None:
-                measure = Measure(
-                    (abs(baseline.z(mean)),), readings, extra={"measured": mean, "usual": baseline.centre}
-                )
+                measure = Measure((abs(baseline.z(mean)),), (_tell_session, readings, mean, baseline.centre))
             if moment.clinical_open:
                 baseline = forget(baseline)
             else:
                 baseline = learn(baseline, self.usual, o.at_ms, moment.day, mean)
         morning, late = (state.morning, baseline) if evening else (baseline, state.evening)
         return Sessions(morning, late, session, readings), measure
+
+
+def _tell_session(readings: tuple[Ref, ...], mean: float, usual: float) -> Told:
+    return readings, {"measured": mean, "usual": usual}
 
 
 class Sum(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -148,7 +151,7 @@ class Cusum:
         measure = None
         if baseline.centre is not None:
             total = min(self.cap, max(0.0, total + baseline.z(weight) - self.k))
-            measure = Measure((total,), (ref(o, weight),), extra={"weight": weight, "usual": baseline.centre})
+            measure = Measure((total,), (tell_two, moment.ref(o), "weight", weight, "usual", baseline.centre))
         if total > self.freeze_above:
             baseline = forget(baseline)
         else:
@@ -160,6 +163,9 @@ class Means(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Daily means, ascending by day: (local day, mean, number of values)."""
 
     days: tuple[tuple[int, float, int], ...] = ()
+
+
+_mean_of = itemgetter(1)
 
 
 class Macd:
@@ -183,16 +189,17 @@ class Macd:
         weight = o.x[0]
         if o.artefact or weight is None:
             return state, None
-        days = [d for d in state.days if d[0] > moment.day - self.long_days]
+        long_from, short_from = moment.day - self.long_days, moment.day - self.short_days
+        days = [d for d in state.days if d[0] > long_from]
         if days and days[-1][0] == moment.day:
             _, mean, n = days[-1]
             days[-1] = (moment.day, mean + (weight - mean) / (n + 1), n + 1)
         else:
             days.append((moment.day, weight, 1))
-        recent = [d[1] for d in days if d[0] > moment.day - self.short_days]
+        recent = [d[1] for d in days if d[0] > short_from]
         measure = None
         if len(days) >= self.min_days and len(recent) >= 2:
-            long = sum(d[1] for d in days) / len(days)
+            long = sum(map(_mean_of, days)) / len(days)
             difference = sum(recent) / len(recent) - long
-            measure = Measure((difference,), (ref(o, weight),), extra={"weight": weight, "usual": long})
+            measure = Measure((difference,), (tell_two, moment.ref(o), "weight", weight, "usual", long))
         return Means(tuple(days)), measure

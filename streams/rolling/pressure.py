@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import ClassVar
 
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Told, tell_two
 from streams.rolling.symptoms import LastAnswers, answered
 
 CAMPAIGN_GAP_DAYS = 14
@@ -30,16 +31,12 @@ class Pressure:
 
     def add(self, state: LastAnswers, o: Observation, moment: Moment) -> tuple[LastAnswers, Measure | None]:
         if o.kind == "symptoms":
-            return (state if o.artefact else answered(o)), None
+            return (state if o.artefact else answered(o, moment)), None
         systolic, diastolic = o.x[0], o.x[1]
         if o.artefact or systolic is None or diastolic is None:
             return state, None
-        return state, Measure(
-            (systolic, diastolic),
-            (ref(o, systolic),),
-            state.facts(o.at_ms),
-            {"systolic": systolic, "diastolic": diastolic},
-        )
+        told = (tell_two, moment.ref(o), "systolic", systolic, "diastolic", diastolic)
+        return state, Measure((systolic, diastolic), told, state.facts(o.at_ms))
 
 
 class _Cuff(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -47,6 +44,9 @@ class _Cuff(msgspec.Struct, frozen=True, array_like=True, gc=False):
     systolic: float
     diastolic: float
     ref: Ref
+
+
+_day_of, _systolic_of, _diastolic_of = attrgetter("day"), attrgetter("systolic"), attrgetter("diastolic")
 
 
 class Week(msgspec.Struct, frozen=True, array_like=True):
@@ -86,18 +86,28 @@ class WeekMean:
         day = moment.day
         if not state.cuffs or day - state.last_day > CAMPAIGN_GAP_DAYS:
             state = Week(day, day, ())
-        first = day - self.window_days + 1
-        cuffs = [c for c in state.cuffs if c.day >= first]
-        cuffs.append(_Cuff(day, systolic, diastolic, ref(o, systolic)))
-        after = Week(state.first_day, day, tuple(cuffs[-self.MAX_READINGS :]))
-        counted = [c for c in after.cuffs if c.day > after.first_day]
-        if len(counted) < self.min_readings or len({c.day for c in counted}) < self.min_days:
-            return after, None
+        now = moment.ref(o)
+        first, series = day - self.window_days + 1, state.first_day
+        cuffs = list(state.cuffs)
+        if day > state.last_day:  # else the window is where it was, or a day further back
+            cuffs = [c for c in cuffs if c.day >= first]
+        cuffs.append(_Cuff(day, systolic, diastolic, now))
+        if len(cuffs) > self.MAX_READINGS:
+            cuffs = cuffs[-self.MAX_READINGS :]
+        after = Week(series, day, tuple(cuffs))
+        counted = cuffs if series < first else [c for c in cuffs if c.day > series]
         n = len(counted)
-        means = (sum(c.systolic for c in counted) / n, sum(c.diastolic for c in counted) / n)
-        highest = max(counted, key=lambda c: c.systolic)
-        return after, Measure(
-            means,
-            (highest.ref, ref(o, systolic)) if highest.ref != ref(o, systolic) else (ref(o, systolic),),
-            extra={"systolic": means[0], "diastolic": means[1], "n": float(n)},
-        )
+        if n < self.min_readings or len(set(map(_day_of, counted))) < self.min_days:
+            return after, None
+        means = (sum(map(_systolic_of, counted)) / n, sum(map(_diastolic_of, counted)) / n)
+        return after, Measure(means, (_tell_week, now, counted, means))
+
+
+def _tell_week(now: Ref, counted: list[_Cuff], means: tuple[float, float]) -> Told:
+    highest = max(counted, key=_systolic_of).ref
+    extra: dict[str, float | str] = {
+        "systolic": means[0],
+        "diastolic": means[1],
+        "n": float(len(counted)),
+    }
+    return ((highest, now) if highest != now else (now,)), extra

@@ -9,7 +9,17 @@ import numpy as np
 
 from devices.readings import Reading
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Stateless, ref
+from streams.rolling.base import (
+    NO_EXTRA,
+    NO_FACTS,
+    Measure,
+    Moment,
+    Parameters,
+    Stateless,
+    Told,
+    ref,
+    tell_reading,
+)
 from streams.rolling.symptoms import LastAnswers, answered
 from streams.signals import intervals, rhythm
 from streams.signals.filters import Floats
@@ -72,7 +82,15 @@ class Fibrillation(Stateless):
             return None, None
         share = 100.0 * inside / total
         facts = ("known",) if moment.personal.known_atrial_fibrillation else ("new",)
-        return None, Measure((longest, share), (ref(o, longest),), facts, {"minutes": inside / 60.0})
+        return None, Measure((longest, share), (_tell_fibrillation, o, longest, inside), facts)
+
+
+def _tell_fibrillation(o: Observation, longest: float, inside: float) -> Told:
+    return (ref(o, longest),), {"minutes": inside / 60.0}
+
+
+def _tell_number(o: Observation, number: float) -> Told:
+    return (ref(o, number),), NO_EXTRA
 
 
 class Pause(Stateless):
@@ -88,7 +106,7 @@ class Pause(Stateless):
         if o.artefact or o.x[RATE] is None:
             return None, None
         seconds = (o.x[PAUSE_MS] or 0.0) / 1000.0
-        return None, Measure((seconds,), (ref(o, seconds),))
+        return None, Measure((seconds,), (_tell_number, o, seconds))
 
 
 class Rate:
@@ -111,14 +129,14 @@ class Rate:
 
     def add(self, state: LastAnswers, o: Observation, moment: Moment) -> tuple[LastAnswers, Measure | None]:
         if o.kind == "symptoms":
-            return (state if o.artefact else answered(o)), None
+            return (state if o.artefact else answered(o, moment)), None
         rate = o.x[0]
         if o.artefact or rate is None:
             return state, None
         if o.kind == "heart-rate":
             if o.x[1]:
                 return state, None
-            return state, Measure((rate,), (ref(o, rate),), state.facts(o.at_ms))
+            return state, Measure((rate,), (tell_reading, moment.ref(o)), state.facts(o.at_ms))
         run = o.x[self.place]
         rate = rate if run is None else run
-        return state, Measure((rate,), (ref(o, rate),), ("run",))
+        return state, Measure((rate,), (_tell_number, o, rate), ("run",))

@@ -7,7 +7,17 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Stateless, ref
+from streams.rolling.base import (
+    NO_EXTRA,
+    NO_FACTS,
+    Measure,
+    Moment,
+    Parameters,
+    Ref,
+    Stateless,
+    Told,
+    tell_reading,
+)
 
 
 class Value(Stateless):
@@ -23,7 +33,7 @@ class Value(Stateless):
         value = o.x[0] if o.x else None
         if o.artefact or value is None:
             return None, None
-        return None, Measure((value,), (ref(o, value),))
+        return None, Measure((value,), (tell_reading, moment.ref(o)))
 
 
 class KetoneMemory(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,14 +63,18 @@ class Glucose:
         if o.artefact or value is None:
             return state, None
         if o.kind == "ketones":
-            return (KetoneMemory(ref(o, value)) if value >= self.KETONES_MMOL_L else _NO_KETONES), None
+            return (KetoneMemory(moment.ref(o)) if value >= self.KETONES_MMOL_L else _NO_KETONES), None
         facts = _CGM if o.x[1] else _CAPILLARY
         if moment.personal.pregnancy:
             facts = (*facts, "pregnancy")
         ketones = state.ketones
         if ketones is not None and o.at_ms - ketones.at_ms <= self.KETONES_MEMORY_MS:
-            return state, Measure((value,), (ketones, ref(o, value)), (*facts, "ketones"))
-        return state, Measure((value,), (ref(o, value),), facts)
+            return state, Measure((value,), (_tell_both, ketones, moment.ref(o)), (*facts, "ketones"))
+        return state, Measure((value,), (tell_reading, moment.ref(o)), facts)
+
+
+def _tell_both(ketones: Ref, now: Ref) -> Told:
+    return (ketones, now), NO_EXTRA
 
 
 _NO_KETONES = KetoneMemory()

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, tell_two
 from streams.rolling.baseline import Baseline, forget, learn
 from streams.rolling.personal import EMPTY, usual_of
 from streams.rolling.pieces import Ewma, LocalTrend, Trend
@@ -55,9 +55,8 @@ class EwmaChart:
             before = average if average is not None else self.ewma.initialize(0.0)
             average = self.ewma.add(before, baseline.z(value))
             distance = self.ewma.result(average) / self.ewma.limit_share(average)
-            measure = Measure(
-                (distance, -distance), (ref(o, value),), extra={"measured": value, "usual": baseline.centre}
-            )
+            told = (tell_two, moment.ref(o), "measured", value, "usual", baseline.centre)
+            measure = Measure((distance, -distance), told)
         if moment.clinical_open:
             return Chart(forget(baseline), average), measure
         return Chart(learn(baseline, self.usual, o.at_ms, moment.day, value), average), measure
@@ -104,9 +103,8 @@ class Slope:
             return (count, trend), None
         level, slope, surprise = self.trend.result(trend)
         week = slope * DAYS
-        return (count, trend), Measure(
-            (level, week, -week, abs(surprise)), (ref(o, value),), extra={"measured": value, "level": level}
-        )
+        told = (tell_two, moment.ref(o), "measured", value, "level", level)
+        return (count, trend), Measure((level, week, -week, abs(surprise)), told)
 
 
 DAYS = 7.0  # of the week that the parameters and the slope are told in

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
 
 from streams.history import SYMPTOM_ITEMS, Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Stateless, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Stateless, Told, ref
 
 _INDEX = {name: index for index, name in enumerate(SYMPTOM_ITEMS)}
 
@@ -28,13 +27,23 @@ def item(o: Observation, name: str) -> float:
     return o.x[_INDEX[name]] or 0.0
 
 
-def positive(o: Observation, names: Iterable[str] = CONGESTION) -> tuple[str, ...]:
+def _affirmed(o: Observation, names: tuple[str, ...]) -> list[str]:
+    x = o.x
+    return [name for name in names if (x[_INDEX[name]] or 0.0) > _LEAST.get(name, 0)]
+
+
+_LEAST = {"orthopnoea_pillows": ORTHOPNOEA_PILLOWS - 1}
+"""What an answer must exceed to affirm its item; 0 for the others."""
+
+
+def affirmed(o: Observation, names: tuple[str, ...]) -> int:
+    """How many of just these items the answers affirm."""
+    return len(_affirmed(o, names))
+
+
+def positive(o: Observation, names: tuple[str, ...] = CONGESTION) -> tuple[str, ...]:
     """Which of the items the answers affirm: a grade of at least 1, yes, or more than one pillow."""
-    found = []
-    for name in names:
-        value = item(o, name)
-        if value > (ORTHOPNOEA_PILLOWS - 1 if name == "orthopnoea_pillows" else 0):
-            found.append(name)
+    found = _affirmed(o, names)
     if "wellbeing" not in names and item(o, "wellbeing") >= 3.0:
         found.append("wellbeing")
     return tuple(found)
@@ -54,8 +63,12 @@ class LastAnswers(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return ("symptoms",) if at_ms - self.at_ms <= MEMORY_MS else ("symptoms?",)
 
 
-def answered(o: Observation) -> LastAnswers:
-    return LastAnswers(o.at_ms, positive(o))
+def answered(o: Observation, moment: Moment) -> LastAnswers:
+    """The questionnaire as later readings see it: one object for all statistics that remember it."""
+    answers: LastAnswers | None = moment.answers
+    if answers is None:
+        answers = moment.answers = LastAnswers(o.at_ms, positive(o))
+    return answers
 
 
 RED = ("chest_pain", "syncope")
@@ -89,12 +102,15 @@ class SymptomGrade(Stateless):
         day = [name for name in ("dyspnoea", "oedema") if item(o, name) >= 2]
         day += [name for name in ("dizziness",) if item(o, name)]
         grade = 2.0 if red else 1.0 if night or len(day) >= 2 else 0.0
-        named = dict.fromkeys(red + night + day)
-        extra: dict[str, float | str] = {
-            "what_fr": ", ".join(NAMES[name][0] for name in named),
-            "what_en": ", ".join(NAMES[name][1] for name in named),
-        }
-        return None, Measure((grade,), (ref(o, grade),), extra=extra)
+        return None, Measure((grade,), (_tell_grade, o, grade, red + night + day))
+
+
+def _tell_grade(o: Observation, grade: float, affirmed: list[str]) -> Told:
+    named = dict.fromkeys(affirmed)
+    return (ref(o, grade),), {
+        "what_fr": ", ".join(NAMES[name][0] for name in named),
+        "what_en": ", ".join(NAMES[name][1] for name in named),
+    }
 
 
 NAMES = {

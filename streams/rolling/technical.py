@@ -7,7 +7,17 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Stateless, ref
+from streams.rolling.base import (
+    NO_EXTRA,
+    NO_FACTS,
+    Measure,
+    Moment,
+    Parameters,
+    Ref,
+    Stateless,
+    Told,
+    tell_reading,
+)
 from streams.words import KIND_NAMES
 
 
@@ -49,13 +59,16 @@ class DeviceFault:
         if o.artefact and not fault and after < self.streak:
             return state, None
         grade = 2.0 if fault else 1.0 if o.artefact else 0.0
-        french, english = KIND_NAMES.get(o.kind, (o.kind, o.kind))
-        extra: dict[str, float | str] = {"what_fr": french, "what_en": english}
-        return state, Measure((grade,), (ref(o, o.x[0] if o.x else None),), extra=extra)
+        return state, Measure((grade,), (_tell_device, moment.ref(o)))
+
+
+def _tell_device(now: Ref) -> Told:
+    french, english = KIND_NAMES.get(now.kind, (now.kind, now.kind))
+    return (now,), {"what_fr": french, "what_en": english}
 
 
 _SOUND = Faults()
-_ALL_WELL = Measure((0.0,), ())
+_ALL_WELL = Measure((0.0,), (), told=((), NO_EXTRA))
 
 
 class ClockFault(Stateless):
@@ -71,4 +84,4 @@ class ClockFault(Stateless):
         if not o.flags:
             return None, _ALL_WELL
         grade = 1.0 if "clock-unset" in o.flags else 0.0
-        return None, Measure((grade,), (ref(o, o.x[0] if o.x else None),))
+        return None, Measure((grade,), (tell_reading, moment.ref(o)))

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Told
 
 
 class Recent(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,15 +49,17 @@ class GlucoseTrend:
             kept = kept[1:]
         if kept and o.at_ms - kept[-1].at_ms > self.max_gap_ms:
             kept = ()
-        kept = (*kept, ref(o, value))[-self.MAX_VALUES :]
+        kept = (*kept, moment.ref(o))[-self.MAX_VALUES :]
         after = Recent(kept)
         if len(kept) < self.min_values:
             return after, None
         slope = _slope_per_min(kept)
         projected = value + min(0.0, slope) * self.ahead_min if value < self.only_below else value
-        return after, Measure(
-            (projected,), (kept[0], kept[-1]), extra={"now": value, "rate": slope, "ahead": self.ahead_min}
-        )
+        return after, Measure((projected,), (_tell_trend, kept, slope, self.ahead_min))
+
+
+def _tell_trend(kept: tuple[Ref, ...], slope: float, ahead_min: float) -> Told:
+    return (kept[0], kept[-1]), {"now": kept[-1].value or 0.0, "rate": slope, "ahead": ahead_min}
 
 
 def _slope_per_min(refs: tuple[Ref, ...]) -> float:

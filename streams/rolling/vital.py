@@ -7,7 +7,18 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import SYMPTOM_ITEMS, Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Stateless, ref
+from streams.rolling.base import (
+    NO_EXTRA,
+    NO_FACTS,
+    Measure,
+    Moment,
+    Parameters,
+    Ref,
+    Stateless,
+    Told,
+    ref,
+    tell_reading,
+)
 
 CONSCIOUSNESS_AT = SYMPTOM_ITEMS.index("consciousness")
 
@@ -27,7 +38,7 @@ class Saturation(Stateless):
         if o.artefact or value is None:
             return None, None
         facts = ("scale-2",) if moment.personal.spo2_scale == 2 else ("scale-1",)
-        return None, Measure((value,), (ref(o, value),), facts)
+        return None, Measure((value,), (tell_reading, moment.ref(o)), facts)
 
 
 def _band(value: float, bands: tuple[tuple[float, int], ...], above: int) -> int:
@@ -73,17 +84,20 @@ class Inputs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     consciousness: Ref | None = None
     temperature: Ref | None = None
 
-    def refs(self) -> tuple[Ref, ...] | None:
-        found = (
-            self.respiration,
-            self.saturation,
-            self.systolic,
-            self.pulse,
-            self.consciousness,
-            self.temperature,
-        )
-        refs = tuple(r for r in found if r is not None)
-        return refs if len(refs) == len(found) else None
+    def refs(self) -> tuple[Ref, Ref, Ref, Ref, Ref, Ref] | None:
+        """All six readings; None while one is missing."""
+        respiration, saturation, systolic = self.respiration, self.saturation, self.systolic
+        pulse, consciousness, temperature = self.pulse, self.consciousness, self.temperature
+        if (
+            respiration is None
+            or saturation is None
+            or systolic is None
+            or pulse is None
+            or consciousness is None
+            or temperature is None
+        ):
+            return None
+        return respiration, saturation, systolic, pulse, consciousness, temperature
 
 
 class News2:
@@ -116,45 +130,58 @@ class News2:
     def add(self, state: Inputs, o: Observation, moment: Moment) -> tuple[Inputs, Measure | None]:
         if o.artefact:
             return state, None
-        after = _with_input(state, o)
+        after = _with_input(state, o, moment)
         refs = after.refs()
-        if after is state or refs is None or o.at_ms - min(r.at_ms for r in refs) > self.window_ms:
+        if refs is None or after is state:
             return after, None
-        respiration, saturation, systolic, pulse, consciousness, temperature = (r.value or 0.0 for r in refs)
+        oldest_ms = o.at_ms - self.window_ms
+        for r in refs:
+            if r.at_ms < oldest_ms:
+                return after, None
+        respiration, saturation, systolic, pulse, consciousness, temperature = refs
         points = (
-            score_respiration(respiration),
-            score_saturation(saturation, moment.personal.spo2_scale, after.supplemental),
+            score_respiration(respiration.value or 0.0),
+            score_saturation(saturation.value or 0.0, moment.personal.spo2_scale, after.supplemental),
             2 if after.supplemental else 0,
-            score_systolic(systolic),
-            score_pulse(pulse),
-            3 if consciousness else 0,
-            score_temperature(temperature),
+            score_systolic(systolic.value or 0.0),
+            score_pulse(pulse.value or 0.0),
+            3 if consciousness.value else 0,
+            score_temperature(temperature.value or 0.0),
         )
-        return after, Measure((float(sum(points)), float(max(points))), refs)
+        return after, Measure((float(sum(points)), float(max(points))), (_tell_inputs, refs))
 
 
-def _with_input(state: Inputs, o: Observation) -> Inputs:
+def _tell_inputs(refs: tuple[Ref, ...]) -> Told:
+    return refs, NO_EXTRA
+
+
+def _with_input(state: Inputs, o: Observation, moment: Moment) -> Inputs:
     """The inputs with what this observation brings; the same object when it brings none."""
-    given: dict[str, Ref | bool] = {}
-    first = o.x[0] if o.x else None
-    if o.kind == "symptoms":
-        consciousness = o.x[CONSCIOUSNESS_AT]
-        if consciousness is not None:
-            given["consciousness"] = ref(o, consciousness)
-    elif first is None:
+    kind = o.kind
+    respiration, saturation, supplemental = state.respiration, state.saturation, state.supplemental
+    systolic, pulse = state.systolic, state.pulse
+    consciousness, temperature = state.consciousness, state.temperature
+    if kind == "symptoms":
+        answer = o.x[CONSCIOUSNESS_AT]
+        if answer is None:
+            return state
+        consciousness = ref(o, answer)
+    elif not o.x or o.x[0] is None:
         return state
-    elif o.kind == "respiratory-rate":
-        given["respiration"] = ref(o, first)
-    elif o.kind == "temperature":
-        given["temperature"] = ref(o, first)
-    elif o.kind == "heart-rate":
-        given["pulse"] = ref(o, first)
-    elif o.kind == "oxygen-saturation":
-        given["saturation"], given["supplemental"] = ref(o, first), bool(o.x[1])
+    elif kind == "blood-pressure":
+        systolic = moment.ref(o)
         if o.x[2] is not None:
-            given["pulse"] = ref(o, o.x[2])
-    elif o.kind == "blood-pressure":
-        given["systolic"] = ref(o, first)
+            pulse = ref(o, o.x[2])
+    elif kind == "oxygen-saturation":
+        saturation, supplemental = moment.ref(o), bool(o.x[1])
         if o.x[2] is not None:
-            given["pulse"] = ref(o, o.x[2])
-    return msgspec.structs.replace(state, **given) if given else state
+            pulse = ref(o, o.x[2])
+    elif kind == "heart-rate":
+        pulse = moment.ref(o)
+    elif kind == "temperature":
+        temperature = moment.ref(o)
+    elif kind == "respiratory-rate":
+        respiration = moment.ref(o)
+    else:
+        return state
+    return Inputs(respiration, saturation, supplemental, systolic, pulse, consciousness, temperature)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Stateless, ref
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Ref, Stateless, Told, tell_two
 
 
 class _Weighing(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -47,22 +47,33 @@ class Gain:
             return state, None
         # Clocks of two devices, or a new zone, may put a later instant on an earlier day, by one at most: a
         # candidate is kept a day longer than the window, and the lowest is looked for among all of the window.
-        first_day = moment.day - self.window_days
-        kept = [w for w in state.candidates if w.day >= first_day - 1]
-        window = [w for w in kept if w.day >= first_day]
-        measure = None
-        if window:
-            lowest = min(window, key=lambda w: self.sign * (w.ref.value or 0.0)).ref
-            if lowest.value is not None:
-                change = self.sign * (weight - lowest.value)
-                measure = Measure(
-                    (change,), (lowest, ref(o, weight)), extra={"weight": weight, "from": lowest.value}
-                )
-        kept = [
-            w for w in kept if w.day > moment.day or self.sign * (w.ref.value or 0.0) < self.sign * weight
-        ]
-        kept.append(_Weighing(moment.day, ref(o, weight)))
-        return Extreme(tuple(kept)), measure
+        sign, day, now = self.sign, moment.day, moment.ref(o)
+        first_day = day - self.window_days
+        own, best = sign * weight, _NO_CANDIDATE
+        lowest: Ref | None = None
+        kept = []
+        for candidate in state.candidates:
+            on = candidate.day
+            if on < first_day - 1:
+                continue
+            other = candidate.ref
+            height = sign * (other.value or 0.0)
+            if on >= first_day and height < best:
+                lowest, best = other, height
+            if height < own or on > day:
+                kept.append(candidate)
+        kept.append(_Weighing(day, now))
+        after = Extreme(tuple(kept))
+        if lowest is None or lowest.value is None:
+            return after, None
+        return after, Measure((sign * (weight - lowest.value),), (_tell_change, now, lowest))
+
+
+_NO_CANDIDATE = float("inf")
+
+
+def _tell_change(now: Ref, lowest: Ref) -> Told:
+    return (lowest, now), {"weight": now.value or 0.0, "from": lowest.value or 0.0}
 
 
 class Loss(Gain):
@@ -86,4 +97,4 @@ class AboveDryWeight(Stateless):
         weight, dry = o.x[0], moment.personal.dry_weight_kg
         if o.artefact or weight is None or dry is None:
             return None, None
-        return None, Measure((weight - dry,), (ref(o, weight),), extra={"weight": weight, "dry": dry})
+        return None, Measure((weight - dry,), (tell_two, moment.ref(o), "weight", weight, "dry", dry))

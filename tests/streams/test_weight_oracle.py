@@ -117,7 +117,7 @@ def episodes(readings: tuple[Reading, ...], rule: str, in_paris: bool) -> list[T
                 told[-1].last = text(reading)
             else:
                 told.append(Told(text(reading), text(reading)))
-        elif is_open and gain <= limit - CLEAR_BELOW_KG + 1e-9:
+        elif is_open and gain <= limit - CLEAR_BELOW_KG + TOLERANCE_KG:  # it is over with the same tolerance
             told[-1].end = text(reading)
     return told
 
