@@ -57,6 +57,7 @@ class Watch:
 
     def __init__(self, platform: Platform, store: OutboxStore) -> None:
         self.memory: dict[str, list[int]] = {}
+        self.cpu_s: dict[str, list[float]] = {}
         self._platform = platform
         self._sent_s: dict[int, float] = {}
         self.took_s: list[float] = []
@@ -100,6 +101,8 @@ class Watch:
             status = Path(f"/proc/{pid}/status").read_text()
             line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
             self.memory.setdefault(name, []).append(int(line.split()[1]) // 1024)
+            user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            self.cpu_s.setdefault(name, []).append((int(user) + int(system)) / os.sysconf("SC_CLK_TCK"))
 
     def _pids(self) -> dict[str, int]:
         programs = {name: self._platform._program(name).pid for name in PROCESSES}
@@ -114,6 +117,7 @@ class Watch:
                 name: {"first": mib[0], "most": max(mib), "last": mib[-1]}
                 for name, mib in self.memory.items()
             },
+            "cpu_seconds": {name: round(spent[-1] - spent[0], 1) for name, spent in self.cpu_s.items()},
             "live_readings": len(took),
             "live_seconds_before": round(median(self.took_s[: self.before]), 2),
             "live_seconds": {
