@@ -9,8 +9,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
+import scipy  # its parts are imported at their first use: two seconds that a feed never needs
 from numpy.typing import NDArray
-from scipy import signal as dsp
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,14 +31,16 @@ def to_work(samples: Floats, fs: float) -> tuple[Floats, float]:
     ratio = Fraction(WORK_HZ / fs).limit_denominator(RATIO_MAX)
     if ratio == 1:
         return samples, 1.0
-    resampled = dsp.resample_poly(samples, ratio.numerator, ratio.denominator, padtype="line")
+    resampled = scipy.signal.resample_poly(samples, ratio.numerator, ratio.denominator, padtype="line")
     return np.asarray(resampled, dtype=np.float64), float(ratio)
 
 
 @lru_cache(maxsize=64)  # one entry for each pair of band and device rate in use; a fleet has a dozen
 def _band(low_hz: float, high_hz: float, fs: float) -> Floats:
     nyquist_hz = 0.5 * fs
-    sections = dsp.butter(2, [low_hz, min(high_hz, 0.9 * nyquist_hz)], "bandpass", fs=fs, output="sos")
+    sections = scipy.signal.butter(
+        2, [low_hz, min(high_hz, 0.9 * nyquist_hz)], "bandpass", fs=fs, output="sos"
+    )
     return np.asarray(sections, dtype=np.float64)
 
 
@@ -47,13 +49,13 @@ def band_pass(samples: Floats, low_hz: float, high_hz: float, fs: float) -> Floa
     sections = _band(low_hz, high_hz, fs)
     # The default padding of scipy needs more samples than a very short strip has.
     pad = min(3 * (2 * len(sections) + 1), samples.size - 1)
-    return np.asarray(dsp.sosfiltfilt(sections, samples, padlen=max(pad, 0)), dtype=np.float64)
+    return np.asarray(scipy.signal.sosfiltfilt(sections, samples, padlen=max(pad, 0)), dtype=np.float64)
 
 
 def smooth(samples: Floats, width_s: float, fs: float) -> Floats:
     """Mean under a Hann window `width_s` wide, centred."""
     window = np.hanning((max(1, int(width_s * fs)) | 1) + 2)[1:-1]
-    return np.asarray(dsp.convolve(samples, window / window.sum(), "same"), dtype=np.float64)
+    return np.asarray(scipy.signal.convolve(samples, window / window.sum(), "same"), dtype=np.float64)
 
 
 def sliding(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:

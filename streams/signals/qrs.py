@@ -17,9 +17,8 @@ follows Pan & Tompkins 1985 in its band, in its test for T waves and in its sear
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import signal as dsp
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from streams.signals.filters import WORK_HZ, Floats, Ints, band_pass, sliding, smooth, to_work
 
@@ -173,13 +172,15 @@ def sharpness(work: Floats) -> Floats:
     """
     energy = smooth(band_pass(work, *SHARP_BAND_HZ, WORK_HZ) ** 2, SHARP_WINDOW_S, WORK_HZ)
     width = 2 * int(SHARP_REACH_S * WORK_HZ) + 1
-    return np.asarray(maximum_filter1d(np.sqrt(np.maximum(energy, 0.0)), width), dtype=np.float64)
+    return np.asarray(
+        scipy.ndimage.maximum_filter1d(np.sqrt(np.maximum(energy, 0.0)), width), dtype=np.float64
+    )
 
 
 def _chain(energy: Floats, shape: Floats, sharp: Floats) -> Ints:
     """The candidates that are beats, as positions at WORK_HZ."""
     # Zeros on both sides let a peak at the very edge be one.
-    at = dsp.find_peaks(np.pad(energy, 1), distance=int(CANDIDATE_DISTANCE_S * WORK_HZ))[0] - 1
+    at = scipy.signal.find_peaks(np.pad(energy, 1), distance=int(CANDIDATE_DISTANCE_S * WORK_HZ))[0] - 1
     at = at[energy[at] > AMPLITUDE_MIN_MV]
     if at.size == 0:
         return np.empty(0, dtype=np.int64)
@@ -227,7 +228,10 @@ def _hum(values: Floats) -> Floats:
 def _size(shape: Floats) -> Floats:
     """Height from lowest to highest within SIZE_REACH_S of each sample, in mV; shape kept."""
     width = 2 * int(SIZE_REACH_S * WORK_HZ) + 1
-    return np.asarray(maximum_filter1d(shape, width) - minimum_filter1d(shape, width), dtype=np.float64)
+    return np.asarray(
+        scipy.ndimage.maximum_filter1d(shape, width) - scipy.ndimage.minimum_filter1d(shape, width),
+        dtype=np.float64,
+    )
 
 
 def _first_level(at: Ints, height: Floats, length: int) -> tuple[Floats, float]:

@@ -8,8 +8,8 @@ saturated or missing lowers it in proportion, and so does a shape that no two be
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import signal as dsp
 
 from streams.signals.filters import WORK_HZ, Floats, Ints, band_pass, smooth, to_work
 from streams.signals.qrs import AMPLITUDE_MIN_MV, SHAPE_BAND_HZ, shared_shape
@@ -140,4 +140,4 @@ def _likeness(samples_mv: Floats, fs: float, beats: Ints) -> float:
 def _box(values: Floats, width_s: float) -> Floats:
     width = int(width_s * WORK_HZ) | 1
     window = np.full(width, 1.0 / width)
-    return np.asarray(dsp.convolve(values, window, "same"), dtype=np.float64)
+    return np.asarray(scipy.signal.convolve(values, window, "same"), dtype=np.float64)

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import signal as dsp
 
 from streams.signals.filters import Floats, running_median, sliding
 from streams.signals.intervals import limit_outliers
@@ -276,10 +276,10 @@ def _average(values: Floats) -> Floats:
     """Exponential average forwards, then backwards: no lag. Shape kept."""
     keep = 1.0 - AVERAGE_WEIGHT
     memory = round(1.0 / AVERAGE_WEIGHT)
-    forwards, _ = dsp.lfilter(
+    forwards, _ = scipy.signal.lfilter(
         [AVERAGE_WEIGHT], [1.0, -keep], values, zi=[keep * float(values[:memory].mean())]
     )
-    backwards, _ = dsp.lfilter(
+    backwards, _ = scipy.signal.lfilter(
         [AVERAGE_WEIGHT], [1.0, -keep], forwards[::-1], zi=[keep * float(forwards[-memory:].mean())]
     )
     return np.asarray(backwards[::-1], dtype=np.float64)
