@@ -9,7 +9,7 @@ are skipped, the outbox is produced again, and signals carry their number, so no
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -22,6 +22,7 @@ from aiokafka.structs import ConsumerRecord
 from devices.readings import Reading
 from streams import metrics, topics
 from streams.kafka import Record, produce
+from streams.live import Live, LiveStates
 from streams.plans import CarePlan
 from streams.poison import Poison
 from streams.poison import poison as made_poison
@@ -33,8 +34,6 @@ from streams.transport import FencedError, Grant
 
 log = structlog.get_logger()
 
-LIVE_PATIENTS = 20_000
-"""Decoded states kept beside the table's bytes, the most recently used; some 10 kB each at most times."""
 TICKED_AT_ONCE = 200  # due patients evaluated under one hold of the lock: readings wait behind them
 YIELD_EVERY = 50  # patients evaluated before the loop may do something else; some milliseconds
 DUE_NOW_MS = -(1 << 53)  # before any clock
@@ -62,15 +61,6 @@ class EngineLike(Protocol):
 
 
 @dataclass(slots=True)
-class Live:
-    """A decoded state and the offsets that it has seen."""
-
-    state: Any
-    readings_next: int = 0
-    plans_next: int = 0
-
-
-@dataclass(slots=True)
 class Work:
     """What one batch brings for one patient. The offsets are those after the batch, None for a tick."""
 
@@ -88,7 +78,7 @@ class Patients:
         self._engine = engine
         self._table = table
         self._producer = producer
-        self._live: OrderedDict[str, Live] = OrderedDict()
+        self._live = LiveStates()
         self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._round = -1
         self._taken: set[int] = set()
@@ -134,9 +124,10 @@ class Patients:
                 stamps[patient] = self._engine.stamp
                 outbox = [encode_signal(signal) for signal in raised]
                 head = Head(live.readings_next, live.plans_next, deadlines[patient], outbox, stamps[patient])
-                values[patient] = dump_record(head, self._engine.dump(live.state))
+                dumped = self._engine.dump(live.state)
+                values[patient] = dump_record(head, dumped)
                 outgoing += zip(raised, outbox, strict=True)
-                self._remember(patient, live)
+                self._live.keep(patient, live, len(dumped))
             if values:
                 await self._table.write(grant, values)
                 await self._send(grant, outgoing)
@@ -144,7 +135,7 @@ class Patients:
                 raise FencedError(f"partition {grant.partition} was given up while its batch was finished")
         except BaseException:
             for patient in work:  # what is decoded may be ahead of what is durable
-                self._live.pop(patient, None)
+                self._live.drop(patient)
             raise
         for patient, deadline_ms in deadlines.items():
             outdated = stamps[patient] != self._engine.stamp  # protocols came in while the batch was finished
@@ -192,7 +183,7 @@ class Patients:
         poison: list[Poison],
     ) -> tuple[Live, list[AlertSignal]]:
         """From the last durable state, each record alone; what fails is put aside and leaves no trace."""
-        self._live.pop(patient, None)
+        self._live.drop(patient)
         live = self._load(patient)
         signals: list[AlertSignal] = []
         steps: list[tuple[dict[str, Any], ConsumerRecord | None]] = [
@@ -214,19 +205,12 @@ class Patients:
     def _load(self, patient: str) -> Live:
         live = self._live.get(patient)
         if live is not None:
-            self._live.move_to_end(patient)
             return live
         record = self._table.get_value(patient)
         if record is None:
             return Live(self._engine.new_state(patient))
         head = load_head(record)
         return Live(self._engine.load(patient, load_state(record)), head.readings_next, head.plans_next)
-
-    def _remember(self, patient: str, live: Live) -> None:
-        self._live[patient] = live
-        self._live.move_to_end(patient)
-        while len(self._live) > LIVE_PATIENTS:
-            self._live.popitem(last=False)
 
     def evaluate_anew(self) -> None:
         """Other protocols hold: every patient of the partitions that are ours is due, some at a time."""
