@@ -120,13 +120,18 @@ def node_config(
         "broker.heartbeat.interval.ms": 500,
         "broker.session.timeout.ms": 3_000,  # after kill -9 a node may register again when this is over
     }
-    more = [("CLIENTS", *clients, "PLAINTEXT")] if clients is not None else []
+    more: list[tuple[str, int, str, str]] = []
+    if clients is not None:
+        port, told = clients
+        more.append(("CLIENTS", port, f"{HOST}:{told}", "PLAINTEXT"))
     if secure is not None:
-        more.append(("SECURE", secure.port, secure.port, "SASL_SSL"))
+        more.append(
+            ("SECURE", secure.port, f"localhost:{secure.port}", "SASL_SSL")
+        )  # as its certificate says
         settings |= secure.settings()
-    for name, port, told, protocol in more:
+    for name, port, address, protocol in more:
         settings["listeners"] = f"{settings['listeners']},{name}://{HOST}:{port}"
-        settings["advertised.listeners"] = f"{settings['advertised.listeners']},{name}://{HOST}:{told}"
+        settings["advertised.listeners"] = f"{settings['advertised.listeners']},{name}://{address}"
         settings["listener.security.protocol.map"] = (
             f"{settings['listener.security.protocol.map']},{name}:{protocol}"
         )
