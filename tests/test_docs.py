@@ -146,7 +146,7 @@ def test_the_shell_lines_are_shell():
 
 
 def test_the_scripts_can_be_run():
-    for name in ("make-secrets.sh", "database-init.sh"):
+    for name in ("make-secrets.sh", "database-init.sh", "revoke.sh"):
         path = ROOT / "deploy" / name
         assert os.access(path, os.X_OK)
         assert path.read_text().startswith("#!/bin/sh\n")
