@@ -100,6 +100,7 @@ select patient, count(*) as "alerts", count(*) filter (where peak_severity = 'hi
 
 # As the page computes it (alerts/feed/adherence.py): days of Europe/Paris, a day counts at most what the plan asks
 # for, a plan that asks less often than daily counts days. Whole days only; those since the plan began.
+ADHERENCE_DAYS = 90  # of the range, its last: two years of a thousand patients would take seconds
 ADHERENCE = f"""
 with usual (protocol, kind, every_hours, expected) as (
     values {rhythm_rows()}),
@@ -115,17 +116,18 @@ asked as (
                                                     and p.schedule ? o.kind))
      order by p.patient, u.kind, u.protocol),
 span as (
-    select *, greatest(date_trunc('day', from_at, {ZONE}), date_trunc('day', {FROM}, {ZONE})) as first,
+    select *, greatest(date_trunc('day', from_at, {ZONE}), date_trunc('day', {FROM}, {ZONE}),
+                     date_trunc('day', {TO} - interval '{ADHERENCE_DAYS} days', {ZONE})) as first,
            date_trunc('day', {TO}, {ZONE}) as until, greatest(round(24 / every_hours), 1) as daily
       from asked),
 taken as (
-    select s.patient, s.kind, s.every_hours, s.daily,
-           (s.until at time zone {ZONE})::date - (s.first at time zone {ZONE})::date as days,
-           sum(case when s.every_hours > 24 then 1 else least(r.n, s.daily) end) as done
-      from span s left join scad.reading_daily r
-        on r.patient = s.patient and r.kind = s.kind and r.day >= s.first and r.day < s.until
-     where s.until > s.first
-     group by 1, 2, 3, 4, 5),
+    select s.patient, s.every_hours, s.daily, r.done,
+           (s.until at time zone {ZONE})::date - (s.first at time zone {ZONE})::date as days
+      from span s cross join lateral (
+           select sum(case when s.every_hours > 24 then 1 else least(d.n, s.daily) end) as done
+             from scad.reading_daily d
+            where d.patient = s.patient and d.kind = s.kind and d.day >= s.first and d.day < s.until) r
+     where s.until > s.first),
 share as (
     select patient, avg(least(coalesce(done, 0) / expected, 1))::float8 as share
       from (select patient, done, case when every_hours > 24 then floor(days * 24 / every_hours)
@@ -249,8 +251,8 @@ def board(page_url: str) -> Board:
                     Panel(
                         "Adherence by tercile",
                         "table",
-                        "Patients ordered by the share of scheduled measurements they took within the range, in three "
-                        "groups of the same size.",
+                        "Patients ordered by the share of scheduled measurements they took within the range (its last "
+                        "90 days at most), in three groups of the same size.",
                         "the lowest third takes less than half: these patients are not watched; call them, or agree "
                         "on another schedule.",
                         "percentunit",
