@@ -153,7 +153,7 @@ def test_a_detail_holds_no_character_that_a_database_or_a_log_refuses() -> None:
 
 
 def test_five_hundred_readings_of_an_unknown_device_are_split_once() -> None:
-    """One of them NaN made the array be searched slowly, once for each reading: 9 s for one message."""
+    """One of them NaN made the array be searched slowly, once for each reading: 3.4 s for one message."""
     one = json.dumps(
         valid.line(Random(2), "body-weight") | {"measured_at": "2026-11-22T07:31:05+01:00", "seq": 1}
     )
@@ -197,7 +197,8 @@ def _plan(**changes: object) -> CarePlan:
     return msgspec.convert({"patient": "p-1", "versions": [version]}, CarePlan)
 
 
-def test_a_rhythm_that_is_no_number_does_not_switch_the_alert_for_missing_readings_off() -> None:
+def test_a_rhythm_that_is_no_number_is_refused_before_it_is_published() -> None:
+    """JSON has no nan: in Kafka it stood as null, and no worker could read the plan."""
     with pytest.raises(PlanError, match="schedule"):
         check_plan(library(), _plan(schedule={"body-weight": {"every_hours": math.nan}}))
 
