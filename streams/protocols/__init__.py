@@ -249,7 +249,7 @@ def _rule(
         "version": version,
         "name": name,
         "cls": cls,
-        "unit": raw.get("unit"),
+        "unit": _text(raw, "unit", name, faults) if "unit" in raw else None,
         "decimals": int(_number(raw, "decimals", 1, 0, 3, name, faults)),
         "source": _text(raw, "source", name, faults),
         "sentence": sentence,
@@ -271,7 +271,7 @@ def _rule(
         return None
     levels = _levels(raw.get("levels"), name, statistic, faults)
     common["plausible"] = _plausible(raw.get("plausible"), levels, name, statistic, faults)
-    key = f"{statistic_name}{json.dumps({**parameters, **_kinds(raw)}, sort_keys=True)}"
+    key = f"{statistic_name}{json.dumps({**parameters, **_kinds(raw)}, sort_keys=True, default=str)}"
     return Rule(statistic=statistic, levels=levels, statistic_key=key, **common)
 
 

@@ -174,6 +174,9 @@ def test_five_hundred_readings_of_an_unknown_device_are_split_once() -> None:
         ("at_least = 2.268", "at_least = " + "9" * 400, "at_least"),
         ("at_least = 2.268", "at_least = " + "9" * 5_000, "not TOML"),
         ("at_least = 2.268", "at_least = " + "[" * 100_000, "not TOML"),
+        ("at_least = 2.268", "x = 2026-11-22\nat_least = 2.268", "not known"),
+        ('statistic = "gain"', 'statistic = "gain"\nx = 2026-11-22', "x: is not a field"),
+        ('unit = "kg"', "unit = 5", "unit"),
         ("at_least = 2.268", "below = 1\nat_least = 2", "exactly one of"),
     ],
 )
