@@ -146,7 +146,8 @@ begin
     for which in
         select c.oid::regclass as name from pg_class c
          where c.relnamespace = 'scad'::regnamespace and c.relkind = 'v'
-           and c.relname not in ('my_reading', 'my_reading_daily', 'my_alert_event', 'reading_daily')
+           and c.relname not in ('my_reading', 'my_reading_daily', 'my_alert_event', 'reading_daily',
+                                'reading_daily_continuous')
     loop
         execute format('alter view %s set (security_invoker = true)', which.name);
         execute format('grant select on %s to scad_feed', which.name);

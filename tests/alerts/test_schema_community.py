@@ -66,7 +66,7 @@ select patient, kind, date_trunc('day', measured_at, 'Europe/Paris') as day, cou
  group by 1, 2, 3 order by 1, 2, 3"""
 ROLLED_UP = "select patient, kind, day, n, min, max, mean, last from scad.reading_daily order by 1, 2, 3"
 # As the policy does: not the last day, which is still being written and is computed when it is asked for.
-REFRESH = "call refresh_continuous_aggregate('scad.reading_daily', null, '2026-04-01 12:00Z')"
+REFRESH = "call refresh_continuous_aggregate('scad.reading_daily_continuous', null, '2026-04-01 12:00Z')"
 
 
 def readings(first: int, last: int, start: str = "2026-03-20 21:00Z") -> str:
