@@ -30,9 +30,9 @@ fibrillation and its longest run in s, length in s, longest pause above 3 s in m
 and slowest 5 beats below 40 /min (None where there is none)."""
 
 EVALUATED_S = 420.0
-"""Of a longer strip the first seven minutes are evaluated: what a message holds at 250 Hz. The same 256 KiB at 25 Hz are
-more than an hour, and finding beats in noise takes 4 ms a second: 21 s in which no other patient is looked at. `scad ecg`
-analyses strips whole."""
+"""Of a longer strip the first seven minutes are evaluated: what a message holds at 250 Hz. The same 256 KiB at
+25 Hz are more than an hour, and finding beats in noise takes 4 ms a second: 21 s in which no other patient is
+looked at. `scad ecg` analyses strips whole."""
 
 UNREADABLE: tuple[float | None, ...] = (None,) * 7
 

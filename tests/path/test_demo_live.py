@@ -92,7 +92,9 @@ def test_the_demo_shows_an_alert_and_ctrl_c_leaves_no_process_and_no_folder(demo
         demo.until(lambda: client.get("/api/queue").json()["clinical_total"], "an alert", ALERT_SECONDS)
         assert client.get("/").status_code == 200
         demo.until(lambda: "would tell " in demo.said, "a message to somebody on call", ALERT_SECONDS)
-    assert len(demo.family()) >= 9, "three services, bridge, worker, feed, escalation, fleet and synthetic reading"
+    assert len(demo.family()) >= 9, (
+        "three services, bridge, worker, feed, escalation, fleet and synthetic reading"
+    )
 
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(STOP_SECONDS) == 0, demo.said

@@ -69,7 +69,9 @@ def test_a_plan_that_takes_a_protocol_back_from_before_the_episode_withdraws_it(
     patient = gains(Patient(plan=plan(version(1, "2026-02-01", HF))))
     patient.plan(plan(version(1, "2026-02-01", HF), version(2, "2026-03-03", HT)))
     patient.cleared("weight-gain-3d", "care-plan")
-    assert {e.rule for e in patient.standing()} == {"no-reading"}  # from the plan's beginning to the first weight
+    assert {e.rule for e in patient.standing()} == {
+        "no-reading"
+    }  # from the plan's beginning to the first weight
 
 
 def test_a_later_limit_that_would_not_have_been_met_leaves_the_past_alone() -> None:
