@@ -2,6 +2,7 @@
 # make demo    setup, then the whole platform with simulated patients (ARGS="--patients 50 --minutes 5")
 # make test    setup with the tests' services, then every test (ARGS="-k firmware")
 # make faults SEED=7   a fault run of a million readings and 200 faults (READINGS=, FAULTS=); goes on where it stopped
+# make fuzz SEED=1 MINUTES=60   every decoder under structure-aware fuzzing; failing inputs in .scad/fuzz/SEED
 # make lint    formatting, lint and types
 # make requirements   the pinned requirements anew from pyproject.toml (needs uv)
 # make clean   remove .venv and .scad
@@ -9,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup setup-test demo test faults lint requirements clean
+.PHONY: setup setup-test demo test faults fuzz lint requirements clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +40,10 @@ READINGS ?= 1000000
 FAULTS ?= 200
 faults: setup-test
 	$(BIN)/python tests/faults/run.py --seed $(SEED) --readings $(READINGS) --faults $(FAULTS)
+
+MINUTES ?= 60
+fuzz: setup-test
+	$(BIN)/python tests/fuzz/run.py --seed $(SEED) --minutes $(MINUTES)
 
 lint: .venv/.embedded .venv/.test
 	$(BIN)/ruff format --check .
