@@ -117,13 +117,16 @@ def test_two_devices_with_one_serial_take_turns_and_both_contents_are_kept(
     twins = [
         Firmware("sc-twin", store.open("sc-twin"), password=DEVICE_PASSWORD, array_max=5) for store in stores
     ]
-    for kilograms, twin in zip((70.0, 90.0), twins, strict=True):
-        twin.submit(*(weighed("sc-twin", seq, at_ms + seq * 60_000, kilograms) for seq in range(each)))
     with drivers[0], drivers[1]:
         for driver, twin in zip(drivers, twins, strict=True):
             driver.add(twin)
+        platform.until(
+            lambda: sum(twin.counts.connects for twin in twins) > len(twins),
+            "they put each other off the line",
+        )
+        for kilograms, twin in zip((70.0, 90.0), twins, strict=True):
+            twin.submit(*(weighed("sc-twin", seq, at_ms + seq * 60_000, kilograms) for seq in range(each)))
         platform.until(lambda: not any(twin.waiting for twin in twins), "both have receipts for all")
-        assert sum(twin.counts.connects for twin in twins) > len(twins), "they put each other off the line"
     for store in stores:
         store.close()
     contents = "select seq, count(*) from scad.reading where device = 'sc-twin' group by seq order by seq"
