@@ -155,12 +155,14 @@ def _leads(live: Sequence[AlertRow]) -> dict[str, str]:
     return found
 
 
-def _gravity(problem: str, row: AlertRow) -> tuple[bool, int, bool, int, str]:
-    """The least leads: a named lead, the gravest, one whose condition holds, the oldest."""
+def _gravity(problem: str, row: AlertRow) -> tuple[bool, int, bool, bool, int, str]:
+    """The least leads: a named lead, the gravest, one whose condition holds, one in time (a late one does not ring,
+    and must not keep one that does inside itself), the oldest."""
     return (
         row.rule != LEADS.get(problem, row.rule),
         -SEVERITY_RANK[row.severity],
         row.condition != "raised",
+        row.late,
         row.raised_stored_at,
         row.alert,
     )
