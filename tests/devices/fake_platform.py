@@ -44,6 +44,9 @@ class FakePlatform:
         self._port = broker.port
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
         self.client.username_pw_set("bridge", broker.bridge_password)
+        tls = getattr(broker, "tls", None)  # the deployment's broker takes nobody without
+        if tls is not None:
+            self.client.tls_set_context(tls)
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = self._on_connect
         self.client.on_subscribe = lambda *_: self._subscribed.set()

@@ -13,7 +13,8 @@ from run import FaultRun, Size
 from scad.services import Kafka, Mosquitto, Postgres
 
 SEED = 4
-SIZE = Size(SEED, readings=12_000, faults=14, patients=12)
+SIZE = Size(SEED, readings=8_000, faults=8, patients=12)
+"""Kinds come in turns: eight faults are each of them once."""
 
 
 @pytest.fixture

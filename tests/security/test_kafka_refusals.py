@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiokafka.errors
 import pytest
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from msgspec.structs import replace
 from secured import Devices
@@ -38,6 +39,12 @@ def _collected() -> Iterator[None]:
     """Within reach of the filter above, not in somebody else's test."""
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger that has written before keeps what it wrote through, and cannot be listened to."""
+    monkeypatch.setattr("streams.kafka.log", structlog.get_logger())
 
 
 @pytest.fixture(scope="module")
