@@ -10,6 +10,7 @@ from streams.rolling.inr import Inr, TimeInRange
 from streams.rolling.personal import Cusum, Macd, PersonalZ, PressureSession
 from streams.rolling.pressure import Pressure, WeekMean
 from streams.rolling.rhythm import Fibrillation, Pause, Rate
+from streams.rolling.share import GlucoseShare
 from streams.rolling.simple import Glucose, Value
 from streams.rolling.smooth import EwmaChart, Slope
 from streams.rolling.symptoms import SymptomGrade
@@ -40,6 +41,7 @@ STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
     "inr": Inr,
     "time-in-therapeutic-range": TimeInRange,
     "glucose-trend": GlucoseTrend,
+    "glucose-share": GlucoseShare,
     "ewma-chart": EwmaChart,
     "local-trend": Slope,
     "device-fault": DeviceFault,

@@ -121,3 +121,37 @@ class Persistence:
 
     def result(self, state: int) -> bool:
         return state.bit_count() >= self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Share of the values of the last `window_ms` that lie below, within and above a band.
+
+    The state is each value's instant and its place (-1 below, 0 within, 1 above), ascending, `most` at most: of
+    more than that the oldest go, so that a fault of a sensor cannot make a state grow.
+    """
+
+    low: float
+    high: float
+    """A value equal to `low` or `high` lies within (consensus on time in range: 70 to 180 mg/dL inclusive)."""
+    window_ms: int
+    most: int
+
+    def initialize(self) -> tuple[tuple[int, int], ...]:
+        return ()
+
+    def add(self, state: tuple[tuple[int, int], ...], x: float, at_ms: int) -> tuple[tuple[int, int], ...]:
+        place = -1 if x < self.low else 1 if x > self.high else 0
+        first, since = 0, at_ms - self.window_ms
+        while first < len(state) and state[first][0] <= since:
+            first += 1
+        return (*state[first:], (at_ms, place))[-self.most :]
+
+    def result(self, state: tuple[tuple[int, int], ...]) -> tuple[float, float, float]:
+        """(below, within, above) in percent; all 0 for an empty window."""
+        n = len(state)
+        if not n:
+            return 0.0, 0.0, 0.0
+        places = [place for _, place in state]
+        below, above = places.count(-1), places.count(1)
+        return 100.0 * below / n, 100.0 * (n - below - above) / n, 100.0 * above / n

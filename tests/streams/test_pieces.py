@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.engine import Engine
 from streams.protocols import Library, load_published, parse
-from streams.rolling.pieces import MS_PER_DAY, Ewma, LocalTrend, Persistence
+from streams.rolling.pieces import MS_PER_DAY, Ewma, LocalTrend, Persistence, Share
 from tests.streams.timeline import PATIENT, Patient
 
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=40)
@@ -85,6 +85,33 @@ def test_persistence_counts_the_last_answers(answers: list[bool], count: int, of
     assert state < 1 << of
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 90), st.floats(20, 400)), max_size=60),
+    st.integers(1, 600),
+)
+def test_a_share_is_counted_anew_over_the_window(steps: list[tuple[int, float]], window: int) -> None:
+    piece = Share(70.0, 180.0, window, most=1_000)
+    state, at, values = piece.initialize(), 0, []
+    for step, x in steps:
+        at += step
+        values.append((at, x))
+        state = piece.add(state, x, at)
+        last = [v for t, v in values if at - window < t]
+        below, within, above = piece.result(state)
+        assert below == pytest.approx(100 * sum(v < 70 for v in last) / len(last))
+        assert above == pytest.approx(100 * sum(v > 180 for v in last) / len(last))
+        assert below + within + above == pytest.approx(100)
+
+
+def test_a_share_keeps_no_more_than_it_may() -> None:
+    piece = Share(70.0, 180.0, 10**9, most=5)
+    state = piece.initialize()
+    for at in range(20):
+        state = piece.add(state, 100.0, at)
+    assert len(state) == 5
+    assert piece.result(piece.initialize()) == (0.0, 0.0, 0.0)
+
+
 PROTOCOL = """
 name = "trial"
 version = "1"
@@ -130,6 +157,18 @@ en = "Weight {measured} kg unexpected: {level} kg expected."
 severity = "low"
 at_least = { surprise = 4.0 }
 clear = { surprise = 2.0 }
+[rules.time-below]
+class = "clinical"
+statistic = "glucose-share"
+low = 54
+window_hours = 24
+source = "a test"
+fr = "{value} % du temps sous 54 mg/dL en 24 h (limite {limit} %)."
+en = "{value} % of the time below 54 mg/dL in 24 h (limit {limit} %)."
+[[rules.time-below.levels]]
+severity = "medium"
+above = { below = 1.0 }
+clear = { below = 0.5 }
 """
 
 
@@ -166,4 +205,18 @@ def test_a_lasting_rise_is_found_by_the_slope_and_a_jump_by_the_surprise() -> No
 def test_statistics_of_two_parameters_are_two() -> None:
     library: Library = load_published().with_protocol(parse(PROTOCOL, "trial.toml"))
     keys = [rule.statistic_key for rule in library.protocols["trial"].rules]
-    assert len(set(keys)) == 3
+    assert len(set(keys)) == 4
+
+
+def test_an_hour_below_54_in_a_day_is_told_and_ten_minutes_are_not() -> None:
+    def day(low: int) -> Patient:
+        patient = on_trial()
+        for number in range(288):
+            minutes = 5 * number
+            value = 50.0 if 144 <= number < 144 + low else 120.0
+            at = f"2026-03-01 {minutes // 60:02}:{minutes % 60:02}"
+            patient.at(at).glucose(value, "interstitial")
+        return patient
+
+    assert "time-below" in day(12).rules_raised()
+    assert "time-below" not in day(2).rules_raised()
