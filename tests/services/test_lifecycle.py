@@ -229,8 +229,8 @@ def test_nothing_is_left_behind_when_the_parent_dies(mosquitto, postgres, tansu,
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
-        assert len(pids) >= 6, "four services, one with children of its own"
-        assert all(map(alive, pids))
+        # some of the database's helpers end by themselves soon after its start
+        assert len([pid for pid in pids if alive(pid)]) >= 6, "four services, one with children of its own"
         os.kill(parent.pid, blow)
         parent.wait(30)
     wait_until(lambda: not any(map(alive, pids)), GONE_SECONDS, "the services to die with their parent")
