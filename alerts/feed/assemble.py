@@ -227,14 +227,3 @@ async def patient_page(conn: Connection, viewer: Viewer, patient: str, now_ms: i
         history=[alert for alert in alerts if alert.alert not in shown],
         events=await queries.events(conn, patient=patient),
     )
-
-
-async def patient_curves(conn: Connection, page: PatientPage, now_ms: int, days: int) -> list[Curve]:
-    """Every curve of one patient in the order of the catalogue, with the limits of standing alerts."""
-    drawn = await curves(conn, [page.person.patient], CURVE_KINDS, now_ms, days)
-    limits = _limits(page.standing)
-    return [
-        with_limits(drawn[page.person.patient, kind], limits)
-        for kind in CURVE_KINDS
-        if (page.person.patient, kind) in drawn
-    ]

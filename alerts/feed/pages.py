@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from alerts import synthetic
 from alerts.actions import BULK_MAX
-from alerts.feed import assemble, queries, queue_queries, sessions
+from alerts.feed import assemble, queue_queries, sessions
 from alerts.feed.context import (
     LANGUAGE_COOKIE,
     THEME_COOKIE,
@@ -209,33 +209,6 @@ async def queue_rows(
     return JSONResponse(
         {**feed.hub.clock_now(), "header": header, "ringing": counts.ringing, "rows": answer},
         headers={"Vary": "Accept-Language, Cookie"},
-    )
-
-
-@pages.get("/patients/{patient}")
-async def patient_page(
-    request: Request,
-    feed: FeedDep,
-    viewer: SeeingDep,
-    patient: str,
-    days: Annotated[int, Query(ge=1, le=366)] = PERIODS[0],
-) -> Response:
-    now_ms = feed.clock.now_ms()
-    async with feed.database.reading(viewer) as conn:
-        page = await assemble.patient_page(conn, viewer, patient, now_ms) if "\x00" not in patient else None
-        if page is None:
-            return not_found(request, viewer)
-        curves = await assemble.patient_curves(conn, page, now_ms, days)
-        cursor = await queries.cursor(conn)
-    return render(
-        request,
-        "patient.html",
-        viewer,
-        page=page,
-        curves=curves,
-        days=days,
-        periods=PERIODS,
-        cursor=cursor,
     )
 
 

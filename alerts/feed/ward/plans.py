@@ -108,7 +108,14 @@ async def show(
 
 @plans.get("/patients/{patient}/plan")
 async def plan_page(request: Request, feed: FeedDep, viewer: SeeingDep, patient: PatientPath) -> Response:
-    now_ms = feed.clock.now_ms()
+    return await _present(request, feed, viewer, patient, feed.clock.now_ms())
+
+
+async def _present(
+    request: Request, feed: Feed, viewer: Viewer, patient: str, now_ms: int, tried: Form | None = None
+) -> Response:
+    """The form as the present plan fills it, with the proposal that waits and what it would have done; after a
+    decision that was refused (`tried`), with its note and its faults."""
     async with feed.database.reading(viewer) as conn:
         person = await store.person(conn, viewer, patient)
         found = await store.versions(conn, patient)
@@ -120,7 +127,10 @@ async def plan_page(request: Request, feed: FeedDep, viewer: SeeingDep, patient:
     values = values_of(newest, library()) | {"from": local_input(now_ms, person.time_zone)}
     form = filled(texts_of(request), values)
     form.chosen["protocols"] = newest.protocols if newest is not None else ()
-    return _plan(request, viewer, person, form, found, waiting=waiting, offered=offered)
+    if tried is not None:
+        form.typed["note"], form.faults = tried["note"], tried.faults
+    status = 200 if tried is None else 409
+    return _plan(request, viewer, person, form, found, status, waiting=waiting, offered=offered)
 
 
 @plans.post("/patients/{patient}/plan")
@@ -192,12 +202,7 @@ async def decide(
     now_ms = feed.clock.now_ms()
     async with feed.database.reading(viewer) as conn:
         person = await store.person(conn, viewer, patient)
-        found = await store.versions(conn, patient)
-        newest = next((v.plan for v in found), None)
         waiting = await store.proposal(conn, patient)
-        offered = None
-        if waiting is not None:
-            offered = await show(request, conn, person, newest, waiting.plan, now_ms, library())
     note = form.text("note", most=TEXT_MAX) or ""
     declining = form["do"] == "decline"
     if declining and not note:
@@ -223,12 +228,7 @@ async def decide(
             return done(patient, "#plan", "declined" if declining else "confirmed")
         except ChangeRefusedError as error:
             refused(form, error, {})
-    shown = filled(texts_of(request), values_of(newest, library()))
-    shown.chosen["protocols"] = newest.protocols if newest is not None else ()
-    shown.typed["from"] = local_input(now_ms, person.time_zone)
-    shown.typed["note"] = form["note"]
-    shown.faults = form.faults
-    return _plan(request, viewer, person, shown, found, 409, waiting=waiting, offered=offered)
+    return await _present(request, feed, viewer, patient, now_ms, form)
 
 
 def _now_text(now_ms: int, time_zone: str) -> str:
