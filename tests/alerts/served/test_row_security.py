@@ -233,6 +233,34 @@ def test_devices_and_what_they_said_are_those_of_the_team(conn: Connection):
     assert conn.execute("select from scad.assignment").fetchall() == []
 
 
+def test_settings_and_digests_of_a_team_are_shown_to_it_and_to_who_looks_after_the_platform(conn: Connection):
+    conn.execute("reset role")
+    for team in ("caen", "bayeux"):
+        conn.execute("insert into scad.digest values (%s, '2026-11-20', now(), 1)", (team,))
+        conn.execute(
+            "insert into scad.service_times (care_team, version, document, recorded_at, recorded_by)"
+            " values (%s, 1, '{}', now(), 'admin')",
+            (team,),
+        )
+    conn.execute("set local role scad_feed")
+    both = {"caen", "bayeux"}
+    seen = {  # by table: nurse of caen, of bayeux, engineer, administrator, auditor of all teams
+        "scad.service_times": ({"caen"}, {"bayeux"}, set(), both, both),
+        "scad.digest": ({"caen"}, {"bayeux"}, both, both, both),
+    }
+    for relation, expected in seen.items():
+        query = sql.SQL("select care_team from {}").format(sql.SQL(relation))  # type: ignore[arg-type]
+        for login, teams in zip(("infirmiere", "bayeux", "ops", "admin", "audit"), expected, strict=True):
+            become(conn, login)
+            assert {row[0] for row in conn.execute(query)} == teams, (relation, login)
+    become(conn, "infirmiere")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        conn.execute(
+            "insert into scad.service_times (care_team, version, document, recorded_at, recorded_by)"
+            " values ('caen', 2, '{}', now(), 'infirmiere')"
+        )
+
+
 def test_functions_that_look_past_the_guards_ask_who_looks(conn: Connection):
     last = "select patient from scad.last_readings(array['p-caen', 'p-bayeux'], array['body-weight'], '-infinity')"
     become(conn, "infirmiere")
