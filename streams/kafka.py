@@ -31,6 +31,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import RecordMetadata
 
+from scad.kafka_connections import connections_closed
 from scad.settings import Settings
 from scad.tls import kafka_security
 from streams import topics
@@ -158,6 +159,7 @@ async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] = SPECS) 
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
         finally:
             await admin.close()
+            await connections_closed()
         await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -219,6 +221,7 @@ async def make_producer(settings: Settings, client_id: str, exact_ends: bool = T
         except KafkaError as error:
             await producer.stop()
             await _raise_if_refused(settings)
+            await connections_closed()
             log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -332,6 +335,7 @@ async def _raise_if_refused(settings: Settings) -> None:
         else:
             connection.close()
             continue
+        await connections_closed()  # who is told of it ends, and the event loop with it
         log.error("kafka.refused", server=server, user=settings.kafka_user, problem=problem)
         raise KafkaSetupError(f"{problem}; {remedy}")
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from scad.kafka_connections import connections_closed
 from scad.services.places import ServiceError
 
 REQUEST_MS = 5_000
@@ -38,6 +39,7 @@ def with_admin(
             return await ask(admin)
         finally:
             await admin.close()
+            await connections_closed()
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(session())).result()

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from feed_server import RunningFeed, running
+from feed_server import RunningFeed, running, until
 from made_up_ward import HOUR, NOW_MS, PASSWORD, one_signal
 from playwright.sync_api import Page, expect
 
@@ -46,7 +46,7 @@ def test_the_queue_fills_clears_and_sorts_itself_without_reloading(feed: Running
     expect(page.get_by_text("No open clinical alert.")).to_be_hidden()
     grave = signal_in(feed, "p-1")
     expect(page.locator(".row")).to_have_count(2)
-    assert rows(page) == ["clinical:p-1", "clinical:p-0"]
+    until(lambda: rows(page) == ["clinical:p-1", "clinical:p-0"], "the graver one stands first")
     expect(page).to_have_title("(1) Alerts · SCAD")
     expect(page.locator("#status")).to_contain_text("2 open alerts")
     expect(page.locator("#announce")).to_have_text(
@@ -105,7 +105,7 @@ def test_new_rows_never_move_the_row_under_the_pointer(feed: RunningFeed, window
     assert row.bounding_box()["y"] == top, "its own row grows downwards"
     away(page)
     expect(page.locator(".row")).to_have_count(3)
-    assert rows(page)[-1] == "clinical:p-0"
+    until(lambda: rows(page)[-1] == "clinical:p-0", "the mildest stands last")
     expect(held).to_be_hidden()
 
 
@@ -119,7 +119,7 @@ def test_the_button_shows_what_was_held(feed: RunningFeed, window: Any):
     signal_in(feed, "p-1")
     expect(page.locator("#held")).to_have_text("1 new")
     page.locator("#held").click()
-    assert rows(page) == ["clinical:p-1", "clinical:p-0"]
+    until(lambda: rows(page) == ["clinical:p-1", "clinical:p-0"], "the graver one stands first")
 
 
 def test_the_queue_is_worked_with_the_keyboard_and_the_focus_stays(feed: RunningFeed, window: Any):
@@ -159,7 +159,9 @@ def test_a_lost_connection_is_told_and_nothing_is_missed_or_doubled(feed: Runnin
         expect(page.locator(".alert")).to_have_count(3)
         signal_in(feed, "p-2")
         expect(page.locator(".row")).to_have_count(3)
-        assert sorted(rows(page)) == ["clinical:p-0", "clinical:p-1", "clinical:p-2"]
+        wanted = ["clinical:p-0", "clinical:p-1", "clinical:p-2"]
+        until(lambda: sorted(rows(page)) == wanted, "a row for each")
+        expect(page.locator(".alert")).to_have_count(4)
         ids = page.locator(".alert").evaluate_all("alerts => alerts.map(alert => alert.id)")
         assert len(ids) == len(set(ids)) == 4
         page.goto("about:blank")

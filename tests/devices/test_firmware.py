@@ -57,7 +57,7 @@ def test_a_reading_is_forgotten_when_its_receipt_has_come(mqtt5, device, store, 
     weigh(client, 3)
     until(lambda: client.waiting == 0)
     assert sorted(set(platform.seqs(device))) == [1, 2, 3]
-    assert client.counts.receipted == 3
+    until(lambda: client.counts.receipted == 3)
     first = platform.of(device)[0]
     assert first["measured_at"] == "2026-11-22T12:00:00.000+01:00"
     assert first["values"] == {"weight": 80.0}
@@ -105,7 +105,7 @@ def test_a_broker_killed_in_the_middle_costs_nothing(mosquitto, device, store, d
     mosquitto.start()
     until(lambda: client.waiting == 0, 60)
     assert set(platform.seqs(device)) == set(range(1, 401))
-    assert client.counts.receipted == 400
+    until(lambda: client.counts.receipted == 400)
     assert client.counts.connects >= 2
 
 
@@ -148,7 +148,7 @@ def test_receipts_that_come_twice_or_late_change_nothing(device, store, driver, 
     platform.client.publish(f"scad/v1/{device}/receipts", b"no receipt", qos=1)
     until(lambda: client.counts.receipts == before + 4 and client.counts.bad_receipts == 1)
     assert client.waiting == 2
-    assert client.counts.receipted == 2
+    until(lambda: client.counts.receipted == 2)
 
 
 def test_a_rejected_reading_leaves_the_outbox_and_is_kept_in_the_log(device, store, driver, platform):
@@ -160,8 +160,7 @@ def test_a_rejected_reading_leaves_the_outbox_and_is_kept_in_the_log(device, sto
     (line,) = client.outbox.rejected()
     assert (line.seq, line.reason) == (2, "implausible")
     assert json.loads(line.payload)["seq"] == 2
-    assert client.counts.rejected == 1
-    assert client.counts.receipted == 2
+    until(lambda: (client.counts.rejected, client.counts.receipted) == (1, 2))
 
 
 def test_a_backlog_goes_in_arrays_within_the_bounds(device, store, driver, platform):
@@ -209,8 +208,7 @@ def test_a_wrong_password_is_said_in_words_and_loses_nothing(device, store, driv
     client = firmware(device, store, password="wrong")
     driver.add(client)
     weigh(client)
-    until(lambda: client.error)
-    assert "refuses the connection" in client.error
+    until(lambda: "refuses the connection" in client.error)
     assert client.waiting == 1
 
 
@@ -227,8 +225,7 @@ def test_a_broker_that_is_away_is_named_by_the_driver(store):
     with Driver("127.0.0.1", 9) as driver:
         client = Firmware("sc-1", store.open("sc-1"))
         driver.add(client)
-        until(lambda: driver.error)
-    assert "127.0.0.1:9 cannot be reached" in driver.error
+        until(lambda: "127.0.0.1:9 cannot be reached" in driver.error)
 
 
 def test_many_devices_share_one_thread(mosquitto, store, driver, platform):

@@ -107,8 +107,8 @@ def test_a_fleet_sends_what_is_due_and_nothing_from_the_future(mosquitto, platfo
         later = due(cohort, clock.now)
         assert len(later) > len(expected)
         until(lambda: got(platform) == later and running.fleet.status().waiting == 0)
-        assert running.fleet.status().online == len(running.fleet.clients)
-        assert "readings sent" in running.reports[0]
+        until(lambda: running.fleet.status().online == len(running.fleet.clients))
+        until(lambda: running.reports and "readings sent" in running.reports[0])
     states = {platform.statuses[name]["state"] for name in running.fleet.clients if name in platform.statuses}
     assert states <= {"online", "offline"}
 

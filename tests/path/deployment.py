@@ -57,16 +57,16 @@ class Running:
         self.send(signal.SIGKILL)
         self.wait()
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         assert self.process is not None
         return self.process.wait(seconds)
 
-    def stop(self, seconds: float = 30.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM and the exit status."""
         self.send(signal.SIGTERM)
         return self.wait(seconds)
 
-    def wait_for(self, event: str, seconds: float = 30.0) -> Running:
+    def wait_for(self, event: str, seconds: float = 60.0) -> Running:
         """Return once the process has logged the event since the last start."""
         deadline = time.monotonic() + seconds
         while event.encode() not in self.log.read_bytes()[self._log_start :]:
@@ -195,13 +195,13 @@ class Reader:
             assert time.monotonic() < deadline, f"{what} was not reached in {seconds:.0f} s"
             await self.read()
 
-    async def quiet(self, polls: int = 5) -> None:
-        """Read until nothing came for `polls` polls."""
-        still = 0
-        while still < polls:
-            before = sum(map(len, self.records.values()))
+    async def quiet(self) -> None:
+        """Read up to where the topics end now: for when nobody writes any more."""
+        ends = await self._consumer.end_offsets(self._consumer.assignment())
+        deadline = time.monotonic() + WAIT_SECONDS
+        while any([await self._consumer.position(part) < end for part, end in ends.items()]):
+            assert time.monotonic() < deadline, f"the ends {ends} were not reached in {WAIT_SECONDS:.0f} s"
             await self.read()
-            still = still + 1 if before == sum(map(len, self.records.values())) else 0
 
     def values(self, topic: str) -> list[Any]:
         return [msgspec.json.decode(record.value) for record in self.records[topic]]

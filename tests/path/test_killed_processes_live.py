@@ -83,8 +83,10 @@ def test_processes_killed_in_the_middle_of_20000_readings_lose_nothing_and_doubl
         )
         assert {tuple(counts) for _, *counts in numbered} == {(0, 0, 1)}
         since = "select id from scad.alert_event where id > %s order by id"
-        events = [id_ for (id_,) in platform.rows(since, browser.began_after)]
-        platform.until_equal(lambda: browser.ids, events)
+        platform.until(
+            lambda: browser.ids == [id_ for (id_,) in platform.rows(since, browser.began_after)],
+            "every step has come to the browser once and in order",
+        )
     assert browser.reloads == 0
     assert browser.connections >= 2, "the browser was connected when the feed was killed"
     rules = {rule for _, _, _, rule, *_ in expected}

@@ -271,17 +271,24 @@ def test_a_reading_belongs_to_whom_the_device_was_assigned_when_it_was_measured(
         ]
         await publish(settings, records)
         async with Reader(settings, topics.READINGS, topics.QUARANTINE, topics.RECEIPTS) as reader:
+
+            def through(device: str) -> int | None:
+                told = [
+                    value["receipt"] for value in reader.values(topics.RECEIPTS) if value["device"] == device
+                ]
+                return told[-1]["through"] if told else None
+
             worker = deployment.worker()
             await reader.until(lambda: len(reader.records[topics.READINGS]) == 2, "readings")
             await reader.until(lambda: len(reader.records[topics.QUARANTINE]) == 3, "refusals")
+            await reader.until(lambda: through("d-0") == 3 and through("d-9") == 1, "receipts")
             assert worker.stop() == 0, worker.tail()
             await reader.quiet()
             owners = {value["seq"]: value["patient"] for value in reader.values(topics.READINGS)}
             assert owners == {1: "p-old", 2: "p-new"}
             reasons = sorted(value["reason"] for value in reader.values(topics.QUARANTINE))
             assert reasons == ["not-assigned", "not-json", "unknown-device"]
-            last = {value["device"]: value["receipt"] for value in reader.values(topics.RECEIPTS)}
-            assert last["d-0"]["through"] == 3
+            assert through("d-0") == 3
             named = [
                 item for value in reader.values(topics.RECEIPTS) for item in value["receipt"]["rejected"]
             ]

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 SESSION_SECONDS = 600
 NOT_AUTHORIZED = "Not authorized"
 

@@ -13,7 +13,7 @@ from deployed import ROOT, ComposedMosquitto
 from scad.services import wait_until
 from scad.tls import client_context
 
-LOG_SECONDS = 10.0
+LOG_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

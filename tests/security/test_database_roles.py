@@ -14,7 +14,7 @@ from stronghold import Stronghold
 
 from scad.services import wait_until
 
-LOG_SECONDS = 10.0
+LOG_SECONDS = 30.0
 LOGINS = ("scad", "feed", "writer", "escalation", "enrol", "grafana")
 
 MAY: dict[str, dict[str, str]] = {

@@ -145,7 +145,7 @@ def publish(broker: Mosquitto, user: str, password: str, topic: str, payload: by
     client.username_pw_set(user, password)
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
-    client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
+    client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(30)
     client.disconnect()
     client.loop_stop()
 
@@ -164,7 +164,7 @@ def retained(broker: Mosquitto, topic: str) -> list[bytes]:
     client.connect("127.0.0.1", broker.port)
     client.subscribe(topic, qos=1)
     client.loop_start()
-    came.wait(10)
+    came.wait(30)
     client.disconnect()
     client.loop_stop()
     return seen

@@ -19,7 +19,7 @@ from alerts.feed.context import Feed
 from alerts.feed.server import Server, make_server
 from scad.clock import Clock
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class Hands:

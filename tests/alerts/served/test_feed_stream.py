@@ -401,7 +401,7 @@ def test_the_process_stops_at_once_although_a_browser_listens(feed: RunningFeed)
                     client.post("/login", data={"user": "infirmiere", "password": PASSWORD})
                     events = Events(client).open()
                     process.send_signal(how)
-                    assert process.wait(10) == 0
+                    assert process.wait(30) == 0
                     until(events.closed.is_set, "the stream ends")
             finally:
                 process.kill()
@@ -426,7 +426,7 @@ def test_a_browser_goes_on_where_it_was_after_the_process_was_killed(feed: Runni
 def test_the_process_says_so_when_its_port_is_taken(feed: RunningFeed):
     port = int(feed.url.rsplit(":", 1)[1])
     with start_feed(feed.feed.database.dsn, port) as process:
-        assert process.wait(20) != 0
+        assert process.wait(60) != 0
         assert process.stderr is not None
         assert "address already in use" in process.stderr.read()
 
