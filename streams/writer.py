@@ -1,7 +1,9 @@
 """The writer: readings, alert signals, refusals and states of devices from Kafka into the database, and what
 waits in the outbox from the database to Kafka.
 
-At least once from Kafka, idempotent into the database: offsets are committed after the database has. A
+At least once from Kafka, idempotent into the database: offsets are committed after the database has, and stand in
+the database too. The writer begins at the lower of the two, also when it meets a database that was restored while
+it ran, so that whatever a backup lacks is read again (streams/placing.py). A
 database that is away is waited for; meanwhile nothing is fetched (the partitions are paused, so Kafka holds
 the backlog), and the member stays in its group.
 """
@@ -16,15 +18,17 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from prometheus_client import Counter, Gauge, Histogram
 
 from alerts.outbox import keep_publishing
 from alerts.store.connection import Connection
+from alerts.store.offsets import Move, OffsetsMovedError
 from scad.clock import Clock
 from scad.settings import Settings
 from streams.kafka import ensure_topics, make_consumer, started
+from streams.placing import place
 from streams.writing import TOPICS, Written, write_batch
 
 log = structlog.get_logger()
@@ -73,13 +77,13 @@ async def run_writer(settings: Settings, clock: Clock, stop: asyncio.Event) -> N
     await ensure_topics(settings)
     consumer = make_consumer(
         settings,
-        *TOPICS,
         client_id=f"scad-writer-{settings.worker_id}",
         group_id=WRITER_GROUP,
         max_poll_records=BATCH_RECORDS,
     )
-    await started(consumer, settings)
     writer = Writer(settings, clock, consumer)
+    consumer.subscribe(list(TOPICS), listener=_Rebalanced(writer))
+    await started(consumer, settings)
     publishing = asyncio.create_task(keep_publishing(settings, stop), name="outbox")
     try:
         await writer.run(stop)
@@ -93,6 +97,17 @@ async def run_writer(settings: Settings, clock: Clock, stop: asyncio.Event) -> N
         writer.close()
 
 
+class _Rebalanced(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def on_partitions_revoked(self, revoked: object) -> None:
+        self._writer.forget_places()
+
+    def on_partitions_assigned(self, assigned: object) -> None:
+        self._writer.forget_places()
+
+
 class Writer:
     """The loop. Database work runs in one thread, so that heartbeats go on during a long transaction."""
 
@@ -103,6 +118,13 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, "scad-writer")
         self._conn: Connection | None = None
         self._delay = RETRY_FIRST_SECONDS
+        self._next: dict[TopicPartition, int] = {}
+        """What the database's row of each partition that may be written says; a partition that is not in it has to
+        be placed first."""
+
+    def forget_places(self) -> None:
+        """Look anew where each partition begins: others had them, or the database may be another."""
+        self._next.clear()
 
     def close(self) -> None:
         """Wait for the running transaction and close the connection."""
@@ -112,9 +134,14 @@ class Writer:
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
+            if not await self._place():
+                await self._wait_for_database(stop)
+                continue
             fetched = await self._poll()
+            for at in fetched.keys() - self._next.keys():  # assigned meanwhile, from who knows where
+                del fetched[at]
             records = [record for batch in fetched.values() for record in batch]
-            if records and await self._write(records):
+            if records and await self._write(fetched, records):
                 self._delay = RETRY_FIRST_SECONDS
                 await self._commit(fetched)
             elif records:
@@ -130,16 +157,54 @@ class Writer:
             await asyncio.sleep(RETRY_FIRST_SECONDS)
             return {}
 
-    async def _write(self, records: list[ConsumerRecord]) -> bool:
+    async def _place(self) -> bool:
+        """Give every partition without a place one. Whether the database could be asked."""
+        if not (fresh := self._consumer.assignment() - self._next.keys()):
+            return True
+        try:
+            await self._in_thread(
+                self._connection
+            )  # a new connection forgets every place: before one is found
+            fresh = self._consumer.assignment() - self._next.keys()
+            now_ms = self._clock.now_ms()
+            self._next |= await place(
+                self._consumer, fresh, lambda work: self._in_thread(lambda: work(self._connection())), now_ms,
+                exact_ends=not self._settings.kafka_embedded,
+            )  # fmt: skip
+        except psycopg.Error as error:
+            log.warning("writer.database_failed", error=type(error).__name__, detail=str(error).strip())
+            return False
+        except (KafkaError, IllegalStateError) as error:  # the broker is away, or the partitions are
+            log.warning("writer.place_failed", error=type(error).__name__)
+            await asyncio.sleep(RETRY_FIRST_SECONDS)
+        return True
+
+    async def _write(self, fetched: Fetched, records: list[ConsumerRecord]) -> bool:
         """Whether the batch is in the database."""
         now_ms = self._clock.now_ms()
+        moves = [
+            Move(at.topic, at.partition, self._next[at], batch[-1].offset + 1)
+            for at, batch in fetched.items()
+            if batch
+        ]
         try:
             with BATCH_SECONDS.time():
-                written = await self._in_thread(lambda: write_batch(self._connection(), records, now_ms))
+                written = await self._in_thread(
+                    lambda: write_batch(self._connection(), records, now_ms, moves)
+                )
+        except OffsetsMovedError as error:
+            FAILURES.labels(cause="OffsetsMovedError").inc()
+            log.warning("writer.offsets_moved", detail=str(error))
+            self.forget_places()
+            return False
         except psycopg.Error as error:  # no record's fault: those were sorted out inside
             FAILURES.labels(cause=type(error).__name__).inc()
             log.warning("writer.database_failed", error=type(error).__name__, detail=str(error).strip())
             return False
+        for move in moves:
+            at = TopicPartition(move.topic, move.partition)
+            if at in self._next:
+                self._next[at] = move.next_offset
         self._count(written)
         oldest_ms = min(record.timestamp for record in records)
         LAG_SECONDS.set(max(0.0, (self._clock.wall() - oldest_ms) / 1000))
@@ -166,9 +231,9 @@ class Writer:
             log.info("writer.commit_failed", error=type(error).__name__)
 
     def _rewind(self, fetched: Fetched) -> None:
-        for place, batch in fetched.items():
-            if place in self._consumer.assignment():
-                self._consumer.seek(place, batch[0].offset)
+        for at, batch in fetched.items():
+            if at in self._consumer.assignment():
+                self._consumer.seek(at, batch[0].offset)
 
     async def _wait_for_database(self, stop: asyncio.Event) -> None:
         """Until the database answers: everything paused, polled all the same so that the group keeps us.
@@ -201,6 +266,7 @@ class Writer:
     def _connection(self) -> Connection:
         """The connection, opened anew when the last one broke."""
         if self._conn is None or self._conn.closed or self._conn.broken:
+            self.forget_places()  # it may have been restored meanwhile
             self._conn = psycopg.connect(self._settings.database, autocommit=True, **CONNECTION_OPTIONS)
         return self._conn
 

@@ -26,6 +26,7 @@ from alerts.store import (
     write_status,
 )
 from alerts.store.connection import Connection
+from alerts.store.offsets import Move, advance
 from devices.readings import Reading, from_wire
 from devices.times import parse_instant
 from streams import topics
@@ -92,11 +93,15 @@ class Written:
     gaps: int = 0
 
 
-def write_batch(conn: Connection, records: Sequence[ConsumerRecord], now_ms: int) -> Written:
+def write_batch(
+    conn: Connection, records: Sequence[ConsumerRecord], now_ms: int, moves: Sequence[Move] = ()
+) -> Written:
     """Write the records in one transaction; afterwards their offsets may be committed.
 
-    Any part may come again. Raises psycopg.OperationalError and the like when the database is away or not
-    what it should be: nothing is written then, and the same batch may be tried again.
+    `moves` says which offsets of the database the batch moves on: OffsetsMovedError is raised, and nothing is
+    written, when they are not where they were left. Any part may come again. Raises psycopg.OperationalError and
+    the like when the database is away or not what it should be: nothing is written then, and the same batch
+    may be tried again.
     """
     readings: list[Decoded[Reading]] = []
     signals: list[Decoded[AlertSignal]] = []
@@ -117,6 +122,7 @@ def write_batch(conn: Connection, records: Sequence[ConsumerRecord], now_ms: int
         except Exception as error:  # whatever it is: it is this record's, and the stream goes on
             poison.append(poison_row(record, UNDECODABLE, error))
     with conn.transaction():
+        advance(conn, moves, now_ms)
         poison += _write_readings(conn, readings, now_ms, written)
         changed, failed = salvage(conn, refused, lambda rows: write_quarantine(conn, rows, now_ms))
         written.counts[topics.QUARANTINE, "stored"] += sum(changed)

@@ -24,6 +24,7 @@ MAY: dict[str, dict[str, str]] = {
         "reading_daily_rows": "select insert update",
         "reading_conflict": "select insert update",
         "signal_cursor": "select insert update",
+        "writer_offset": "select insert update",
         "alert": "select insert update",
         "alert_event": "select insert",
         "quarantine": "select insert update",
