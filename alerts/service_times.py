@@ -239,14 +239,22 @@ select t.care_team, t.name, t.time_zone, s.document
  where %(team)s::text is null or t.care_team = %(team)s"""
 
 _RECORD = """
-insert into scad.service_times (care_team, version, document, recorded_at, recorded_by)
-select %(team)s, coalesce(max(version), 0) + 1, %(document)s::jsonb, %(at)s, %(by)s
+insert into scad.service_times (care_team, version, document, recorded_at, recorded_by, reason)
+select %(team)s, coalesce(max(version), 0) + 1, %(document)s::jsonb, %(at)s, %(by)s, %(reason)s
   from scad.service_times where care_team = %(team)s
 returning version"""
 
 
 class ServiceTimesError(ValueError):
     """Settings that cannot be used; the message names the team, the field and what is wrong."""
+
+
+class SettingsMovedError(ServiceTimesError):
+    """Somebody has set a later version meanwhile; `version` is that one."""
+
+    def __init__(self, care_team: str, version: int) -> None:
+        super().__init__(f"{care_team}: version {version} has been set meanwhile; look at it and repeat")
+        self.version = version
 
 
 def parse_service_times(raw: object, source: str) -> ServiceTimes:
@@ -290,10 +298,20 @@ async def outside_hours_message(conn: AsyncConnection, team: str, now: datetime)
     return None if found is None else outside_hours(found, now)
 
 
-def record_service_times(conn: Connection, care_team: str, times: ServiceTimes, by: str, at: datetime) -> int:
+def record_service_times(
+    conn: Connection,
+    care_team: str,
+    times: ServiceTimes,
+    by: str,
+    at: datetime,
+    *,
+    reason: str = "",
+    base: int | None = None,
+) -> int:
     """Make `times` what holds for the team from now on; returns the version. What is due already stays so.
 
-    The same again changes nothing. Raises ServiceTimesError for a team that is not known.
+    The same again changes nothing. `base`: the version that was in view (0: none), where somebody looked at one.
+    Raises ServiceTimesError for a team that is not known, SettingsMovedError where `base` is not the last.
     """
     with conn.transaction():
         if not conn.execute(
@@ -305,10 +323,13 @@ def record_service_times(conn: Connection, care_team: str, times: ServiceTimes, 
             " order by version desc limit 1",
             (care_team,),
         ).fetchone()
+        newest = int(last[0]) if last is not None else 0
+        if base is not None and base != newest:
+            raise SettingsMovedError(care_team, newest)
         document = msgspec.json.encode(times)
         if last is not None and last[1] == msgspec.json.decode(document):
-            return int(last[0])
-        values = {"team": care_team, "document": document.decode(), "at": at, "by": by}
+            return newest
+        values = {"team": care_team, "document": document.decode(), "at": at, "by": by, "reason": reason}
         row = conn.execute(_RECORD, values).fetchone()
         assert row is not None  # noqa: S101 - an insert that returns
         return int(row[0])

@@ -42,6 +42,7 @@ from alerts.feed.pages import pages
 from alerts.feed.people import people
 from alerts.feed.provider_login import provider_routes
 from alerts.feed.stream import Hub
+from alerts.feed.team import team_settings
 from alerts.feed.ward import ward
 from alerts.fhir import FhirError, FhirResponse, fhir, fhir_error, outcome
 from scad.clock import Clock
@@ -113,6 +114,7 @@ def create_app(
     app.include_router(login_routes)
     app.include_router(provider_routes)
     app.include_router(people)
+    app.include_router(team_settings)
     app.include_router(api)
     app.include_router(actions)
     app.include_router(operations)

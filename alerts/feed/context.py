@@ -19,7 +19,7 @@ from alerts.feed.curves import LARGE, SMALL, draw
 from alerts.feed.database import Database
 from alerts.feed.formats import Formats, years
 from alerts.feed.metrics import FeedMetrics
-from alerts.feed.roles import Permission, allowed
+from alerts.feed.roles import Permission, allowed, home_of
 from alerts.feed.script_texts import SCRIPT_TEXTS
 from alerts.feed.stream import Hub
 from alerts.feed.texts import LANGUAGES, Texts, choose_language
@@ -89,6 +89,8 @@ def make_templates() -> Environment:
         years=years,
         languages=LANGUAGES,
         themes=THEMES,
+        allowed=allowed,
+        home_of=home_of,
     )
     return environment
 

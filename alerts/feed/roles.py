@@ -21,6 +21,8 @@ Permission = Literal[
     "plan",  # set the protocols and limits that a nurse may set, propose the others
     "confirm",  # limits and dates of INR tests that only a physician answers for
     "manual_value",  # a value heard on the telephone
+    "team",  # read a team's settings: service times, hours, chain
+    "set_team",  # change them
     "accounts",  # people, roles, teams
     "metrics",  # the process's own figures; they name no patient
     "quarantine",  # refused messages
@@ -29,15 +31,15 @@ Permission = Literal[
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 
 _WARD: frozenset[Permission] = frozenset(
-    {"session", "see_patients", "act", "bulk", "absence", "enrol", "plan", "manual_value"}
+    {"session", "see_patients", "act", "bulk", "absence", "enrol", "plan", "manual_value", "team"}
 )
 
 ROLES: dict[Role, frozenset[Permission]] = {
     "nurse": _WARD,
     "physician": _WARD | {"confirm"},
-    "administrator": frozenset({"session", "accounts", "metrics"}),
+    "administrator": frozenset({"session", "accounts", "metrics", "team", "set_team"}),
     "engineer": frozenset({"session", "metrics", "quarantine"}),
-    "auditor": frozenset({"session", "see_patients", "audit"}),
+    "auditor": frozenset({"session", "see_patients", "audit", "team"}),
 }
 """Role to permissions. An administrator makes accounts and sees no patient: who hands out access has none."""
 

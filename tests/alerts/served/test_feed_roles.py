@@ -40,6 +40,8 @@ EXPECTED: dict[str, set[str]] = {
     "plan": {"nurse", "physician"},
     "manual_value": {"nurse", "physician"},
     "confirm": {"physician"},
+    "team": {"nurse", "physician", "administrator", "auditor"},
+    "set_team": {"administrator"},
     "accounts": {"administrator"},
     "metrics": {"administrator", "engineer"},
     "quarantine": {"engineer"},
