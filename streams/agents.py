@@ -33,6 +33,7 @@ from streams.lanes import Throttle, parts
 from streams.patients import TICKED_AT_ONCE, EngineLike, Patients, Work
 from streams.poison import FAULTS_CHARS, Poison, poison
 from streams.published import PlansView, decode_plan
+from streams.rebuild import Sources
 from streams.tables import TokenTable
 from streams.telemetry import Telemetry
 from streams.transport import Batch, BatchApp, BatchConsumer, BatchSchema, FencedError, Grant
@@ -124,10 +125,11 @@ def build_app(parts: Parts, session_seconds: float | None = None) -> BatchApp:
     device_table = TokenTable(app, kafka.DEVICES_TABLE, count, parts.changelogs)
     app.tables.add(patient_table)
     app.tables.add(device_table)
+    sources = Sources(parts.settings, parts.plans, partial(parts.clock.now_ms, TRANSIT_MS), parts.failed)
     work = Agents(
         parts,
         app,
-        Patients(parts.engine, patient_table, parts.producer),
+        Patients(parts.engine, patient_table, parts.producer, sources),
         Telemetry(device_table, parts.producer, parts.assignments, parts.plans, parts.clock),
     )
 

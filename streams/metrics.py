@@ -25,6 +25,7 @@ BACKLOG_AGE = Gauge(
     "How long what is being taken from the backlog lane has waited in it; 0 while it is empty",
 )
 POISON = Counter("scad_poison_records", "Records of our own topics that could not be worked on", ["topic"])
+REBUILT = Counter("scad_worker_states_rebuilt", "Patients' states that were damaged and made anew from Kafka")
 BATCHES = Histogram("scad_worker_batch_records", "Records in one batch", ["agent"], buckets=BATCH_RECORDS)
 BATCH_SECONDS = Histogram("scad_worker_batch_seconds", "From a batch's begin to its end", ["agent"])
 COMMIT_AGE = Gauge(

@@ -4,6 +4,9 @@ For every change, under the partition's lock: evaluate; the state with its outbo
 for; proof that the partition is still ours; the signals, waited for; then the caller may commit offsets.
 A crash between any two steps repeats what follows the last one: readings whose offset the state has seen
 are skipped, the outbox is produced again, and signals carry their number, so nothing counts twice.
+
+A record that turns out damaged goes to quarantine and its patient is made anew from what Kafka holds, beside the
+others' work (streams/rebuild.py). What comes for the patient meanwhile is passed over here: it is read there.
 """
 
 from __future__ import annotations
@@ -17,17 +20,20 @@ from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from devices.readings import Reading
 from streams import metrics, topics
-from streams.kafka import Record, produce
+from streams.intake import encode_quarantine
+from streams.kafka import RETRY_SECONDS, Record, produce
 from streams.live import Live, LiveStates
 from streams.plans import CarePlan
 from streams.poison import Poison
 from streams.poison import poison as made_poison
 from streams.protocols.model import Library
-from streams.record import Head, dump_record, load_head, load_state
+from streams.rebuild import PastReader, Sources, TooManyDamagedError, damaged_entry, rebuild, too_many
+from streams.record import BadRecordError, Head, dump_record, load_head, load_state
 from streams.signal import AlertSignal, encode_signal
 from streams.tables import TokenTable
 from streams.transport import FencedError, Grant
@@ -72,10 +78,22 @@ class Work:
 
 
 class Patients:
-    """The patients of the partitions that are this worker's."""
+    """The patients of the partitions that are this worker's. Without `sources` a damaged record is an error."""
 
-    def __init__(self, engine: EngineLike, table: TokenTable, producer: AIOKafkaProducer) -> None:
+    def __init__(
+        self,
+        engine: EngineLike,
+        table: TokenTable,
+        producer: AIOKafkaProducer,
+        sources: Sources | None = None,
+    ) -> None:
         self._engine = engine
+        self._sources = sources
+        self._damaged: dict[int, set[str]] = defaultdict(set)
+        """By partition, whose record was found damaged in this round; those of `_absent` are not mended yet."""
+        self._absent: set[str] = set()
+        self._mending: set[asyncio.Task[None]] = set()
+        self._one_mended = asyncio.Semaphore(1)
         self._table = table
         self._producer = producer
         self._live = LiveStates()
@@ -115,7 +133,9 @@ class Patients:
             for number, (patient, asked) in enumerate(work.items(), 1):
                 if number % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
-                live = self._load(patient)
+                live = await self._found(grant, patient)
+                if live is None:
+                    continue
                 found = self._evaluate(patient, live, asked, poison)
                 if found is None:
                     continue
@@ -212,6 +232,85 @@ class Patients:
         head = load_head(record)
         return Live(self._engine.load(patient, load_state(record)), head.readings_next, head.plans_next)
 
+    # -- damaged records -------------------------------------------------------------------------------
+
+    async def _found(self, grant: Grant, patient: str) -> Live | None:
+        """The patient's state; None while it is made anew."""
+        if patient in self._absent:
+            return None
+        try:
+            return self._load(patient)
+        except Exception as error:
+            await self._mend(grant, patient, error)
+            return None
+
+    async def _mend(self, grant: Grant, patient: str, error: Exception) -> None:
+        """Put the damaged record aside and begin to make the patient anew."""
+        sources, record, name = self._sources, self._table.get_value(patient), patient.encode()
+        if sources is None or record is None:
+            raise error
+        damaged = self._damaged[grant.partition]
+        damaged.add(patient)
+        total = sum(1 for _ in self._table.values_of(grant.partition))
+        if too_many(len(damaged), total):
+            raise TooManyDamagedError(total, len(damaged)) from error
+        self._absent.add(patient)
+        topic = self._table.changelog_topic_name
+        entry = damaged_entry(topic, grant.partition, patient, record, error, sources.now_ms())
+        metrics.POISON.labels(topic).inc()
+        log.error("worker.state_damaged", where=entry.detail)
+        await produce(self._producer, [Record(topics.QUARANTINE, name, encode_quarantine(entry))])
+        task = asyncio.create_task(self._make_anew(sources, grant, patient), name=f"rebuild {patient}")
+        self._mending.add(task)
+        task.add_done_callback(self._mending.discard)
+
+    async def _make_anew(self, sources: Sources, granted: Grant, patient: str) -> None:
+        """Read the topics without a grant, which takes a while, and what came meanwhile with one. Whoever takes the
+        partition over finds the damaged record again and begins anew."""
+        while True:
+            try:
+                async with (
+                    self._one_mended,
+                    PastReader(sources.settings, granted.partition, patient) as reader,
+                ):
+                    await reader.read()
+                    await self._put_anew(sources, granted, patient, reader)
+                return
+            except FencedError:
+                return
+            except KafkaError as error:
+                log.warning("worker.rebuild_waiting", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:
+                log.exception("worker.failed", agent="rebuild", partition=granted.partition)
+                sources.failed(error)
+                return
+
+    async def _put_anew(self, sources: Sources, granted: Grant, patient: str, reader: PastReader) -> None:
+        work = object()
+        grant = self._table.consumer.begin(granted.partition, work, granted.round)
+        if grant is None:
+            return
+        try:
+            async with self._locks[grant.partition]:
+                if grant.round != self._round or patient not in self._absent:
+                    return
+                past = await reader.read()
+                await sources.plans.catch_up_now()
+                state, told = await rebuild(
+                    self._engine, patient, past, sources.plans.get(patient), sources.now_ms()
+                )
+                deadline_ms, outbox = self._engine.next_deadline_ms(state), [encode_signal(s) for s in told]
+                head = Head(past.readings_next, 0, deadline_ms, outbox, self._engine.stamp)
+                await self._table.write(grant, {patient: dump_record(head, self._engine.dump(state))})
+                await self._send(grant, list(zip(told, outbox, strict=True)))
+                self._absent.discard(patient)
+                self._plan(grant.partition, patient, deadline_ms)
+        finally:
+            self._table.consumer.end(work)
+        metrics.REBUILT.inc()
+        log.warning("worker.state_rebuilt", patient=patient, readings=len(past.readings), signals=len(told))
+
     def evaluate_anew(self) -> None:
         """Other protocols hold: every patient of the partitions that are ours is due, some at a time."""
         for partition in self._taken:
@@ -228,24 +327,36 @@ class Patients:
             self._live.clear()
             self._deadlines.clear()
             self._heaps.clear()
+            self._damaged.clear()
+            self._absent.clear()
         if grant.partition in self._taken:
             return
         stamp = self._engine.stamp
         records: list[Record] = []
         heap: list[tuple[int, str]] = []
+        damaged: list[tuple[str, BadRecordError]] = []
+        number = 0
         for number, (patient, value) in enumerate(self._table.values_of(grant.partition), 1):
             if number % (YIELD_EVERY * 20) == 0:
                 await asyncio.sleep(0)
-            head = load_head(value)
+            try:
+                head = load_head(value)
+            except BadRecordError as error:
+                damaged.append((patient, error))
+                continue
             records += [Record(topics.ALERTS, patient.encode(), signal) for signal in head.outbox]
             deadline_ms = head.deadline_ms if head.stamp == stamp else DUE_NOW_MS
             if deadline_ms is not None:
                 self._deadlines[patient] = deadline_ms
                 heap.append((deadline_ms, patient))
+        if too_many(len(damaged), number):
+            raise TooManyDamagedError(number, len(damaged)) from damaged[0][1]
         await produce(self._producer, records)
         heapify(heap)
         self._heaps[grant.partition] = heap
         self._taken.add(grant.partition)
+        for patient, why in damaged:
+            await self._mend(grant, patient, why)
         if self._engine.stamp != stamp:  # protocols came in on the way
             self.evaluate_anew()
         if records:

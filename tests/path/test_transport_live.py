@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from base64 import b64decode
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from test_worker_live import assert_each_once, assert_signals_without_gap, canon
 
 from streams import kafka, topics
 from streams.kafka import Record
+from streams.rebuild import DAMAGED_FEW
 from streams.record import Head, dump_record, load_head
 from streams.tables import Token, decode_key, encode_key
 
@@ -53,17 +55,66 @@ def test_a_stop_leaves_nothing_uncommitted_and_a_restart_repeats_nothing(deploym
 def test_an_error_that_nobody_foresaw_ends_the_process_and_commits_nothing_past_it(
     deployment: Deployment,
 ) -> None:
+    """Here: a whole changelog that another release wrote. Nothing of it is thrown away."""
+
     async def main() -> None:
         settings = deployment.settings
-        damaged = Record(
-            kafka.PATIENTS_CHANGELOG, encode_key("p-0", Token(0, 0)), b"\x09damaged", partition=0
-        )
-        records = [damaged._replace(partition=number) for number in range(PARTITIONS)]
+        records = [
+            Record(
+                kafka.PATIENTS_CHANGELOG, encode_key(f"p-{name}", Token(0, 0)), b"\x09later", partition=number
+            )
+            for number in range(PARTITIONS)
+            for name in range(DAMAGED_FEW + 1)
+        ]
         await publish(settings, [*records, *canonical(1, range(10))])
         worker = deployment.worker()
         assert worker.wait(60) == 1, worker.tail()
-        assert "this program reads 01" in worker.tail()
+        assert "worker record of version 09; this program reads 01" in worker.tail()
+        assert "run that release" in worker.tail()
         assert await committed(deployment, topics.READINGS) == 0
+        async with Reader(settings, topics.QUARANTINE) as reader:
+            await reader.quiet()
+            assert not reader.records[topics.QUARANTINE]
+
+    run(main())
+
+
+def test_damaged_records_are_put_aside_and_their_patients_made_anew_while_the_others_go_on(
+    deployment: Deployment,
+) -> None:
+    async def main() -> None:
+        settings = deployment.settings
+        await publish(settings, canonical(6, range(25)))
+        async with Reader(settings, kafka.PATIENTS_CHANGELOG, topics.ALERTS, topics.QUARANTINE) as reader:
+            worker = deployment.worker()
+            await reader.until(lambda: reader.applied() == 150, "the work before the damage")
+            worker.kill()
+            await reader.quiet()
+            last = {decode_key(r.key)[0]: r for r in reader.records[kafka.PATIENTS_CHANGELOG] if r.value}
+            head, state = last["p-0"], last["p-1"]
+            damage = {
+                b"\x01\x00\x00\x00\x05nonsense": head,
+                state.value[:-30] + b"\xc1" * 30: state,  # the head is whole
+            }
+            reader.damaged |= damage.keys()
+            await publish(
+                settings,
+                [Record(r.topic, r.key, value, partition=r.partition) for value, r in damage.items()]
+                + canonical(6, range(25, 40)),
+            )
+            worker = deployment.worker()
+            await reader.until(lambda: reader.applied() == 240, "everything, for everybody")
+            await publish(settings, canonical(6, range(40, 50)))
+            await reader.until(lambda: reader.applied() == 300, "what came afterwards")
+            await reader.until(lambda: len(reader.signals()["p-0"]) >= 5, "the signals of it")
+            assert worker.stop() == 0, worker.tail()
+            await reader.quiet()
+            assert_each_once(reader, 6, 50)
+            assert_signals_without_gap(reader, 6, 50)
+            entries = reader.values(topics.QUARANTINE)
+            assert {entry["reason"] for entry in entries} == {"damaged-state"}
+            assert {b64decode(entry["raw"]) for entry in entries} == damage.keys()
+            assert all("scad-worker-patients-changelog[" in entry["detail"] for entry in entries)
 
     run(main())
 
