@@ -41,6 +41,7 @@ from alerts.feed.operations import operations
 from alerts.feed.pages import pages
 from alerts.feed.people import people
 from alerts.feed.provider_login import provider_routes
+from alerts.feed.questionnaire import questionnaire
 from alerts.feed.stream import Hub
 from alerts.feed.team import team_settings
 from alerts.feed.ward import ward
@@ -109,6 +110,7 @@ def create_app(
     )
     app.state.feed = feed
     app.include_router(ward)
+    app.include_router(questionnaire)
     app.include_router(pages)
     app.include_router(forms)
     app.include_router(login_routes)

@@ -21,6 +21,7 @@ from alerts.feed.kinds import CURVE_KINDS, unit_of
 from alerts.feed.limits import limit_line
 from alerts.feed.models import Alert, Person
 from alerts.feed.pages import PERIODS
+from alerts.feed.questionnaire.store import sittings_of
 from alerts.feed.viewer import Viewer
 from alerts.feed.ward import store, timeline
 from alerts.feed.ward.common import PatientPath, formats_of, page, said_of, texts_of
@@ -83,6 +84,7 @@ async def patient_page(
             "notes": await store.notes(conn, patient),
             "offline": (await queue_queries.offline(conn, [patient], now)).get(patient, []),
             "proposal": await store.proposal(conn, patient),
+            "sittings": await sittings_of(conn, patient, person.time_zone, 2),
             "cursor": await queries.cursor(conn),
         }
     formats = formats_of(request, person)
