@@ -29,7 +29,9 @@ from alerts.store.connection import Connection
 from devices.times import format_instant, from_datetime, to_datetime
 from streams import topics
 from streams.history import HORIZON_MS
-from streams.plans import PlanVersion
+from streams.plans import CarePlan, NextTest, PlanVersion
+from streams.protocols.model import Library
+from streams.timeline import PlanError, check_plan
 
 MANUAL_PREFIX = "manual-"
 MANUAL_MODEL = "manual"
@@ -138,6 +140,73 @@ def save_version(
         body["proposed_by"] = proposed_by
     note_event(conn, patient, "plan-saved", by, now_ms, body)
     return saved
+
+
+def set_next_test(
+    conn: Connection,
+    patient: str,
+    kind: str,
+    test: NextTest,
+    library: Library,
+    author: str,
+    reason: str,
+    by: str,
+    now_ms: int,
+) -> int | None:
+    """Let the plan carry the day of the next test: a version like the one in force, from now on. Returns its number;
+    None where the patient's plan does not expect the kind.
+
+    Versions that are planned for later are made anew with the date, and a proposal that waits goes on waiting: the
+    date is not what it is about. Raises ChangeRefusedError `date-refused` for a day that a plan cannot have.
+    """
+    conn.execute("select pg_advisory_xact_lock(%s)", (ENROL_LOCK,))
+    known = versions_of(conn, patient)
+    begun = [version for version in known if version.from_ms <= now_ms]
+    held = max(begun, key=lambda version: (version.from_ms, version.version), default=None)
+    if held is None or not _expects(held, kind, library):
+        return None
+    number = max(version.version for version in known)
+    planned = sorted((v for v in known if v.from_ms > now_ms), key=lambda v: (v.from_ms, v.version))
+    last_of_instant = {version.from_ms: version for version in planned}
+    begin = msgspec.structs.replace(held, from_=test.after)
+    for version in (begin, *(v for v in last_of_instant.values() if _expects(v, kind, library))):
+        number += 1
+        dated = with_next_test(version, kind, test)
+        saved = msgspec.structs.replace(dated, version=number, author=author)
+        try:
+            check_plan(library, CarePlan(patient=patient, versions=(saved,)))
+        except PlanError:
+            raise ChangeRefusedError("date-refused") from None
+        insert_version(conn, patient, saved, now_ms, reason, by)
+    _carry_proposal(conn, patient, max(v.version for v in known), number, kind, test)
+    announce_plan(conn, patient, now_ms)
+    return number
+
+
+def with_next_test(version: PlanVersion, kind: str, test: NextTest) -> PlanVersion:
+    return msgspec.structs.replace(version, next_tests={**(version.next_tests or {}), kind: test})
+
+
+def _expects(version: PlanVersion, kind: str, library: Library) -> bool:
+    held = (library.protocols[name] for name in version.protocols if name in library.protocols)
+    return any(kind in protocol.schedule for protocol in held)
+
+
+def _carry_proposal(
+    conn: Connection, patient: str, before: int, after: int, kind: str, test: NextTest
+) -> None:
+    """A proposal on version `before` becomes one on `after`, with the date."""
+    row = conn.execute(
+        "select id, document from scad.plan_proposal where patient = %s and state = 'open' and base = %s",
+        (patient, before),
+    ).fetchone()
+    if row is None:
+        return
+    wanted = with_next_test(msgspec.convert(row[1], PlanVersion), kind, test)
+    document = Jsonb(msgspec.to_builtins(msgspec.structs.replace(wanted, version=after + 1)))
+    conn.execute(
+        "update scad.plan_proposal set base = %s, document = %s where id = %s", (after, document, row[0])
+    )
 
 
 def propose_version(

@@ -19,11 +19,15 @@ from streams.state import LONG_AGO_MS, NEVER_MS, PatientState
 def expect(state: PatientState) -> None:
     """Collect the instants of the kinds that the patient's plan expects, anew: after a plan, and after a load."""
     shortest: dict[str, int] = {}
+    dated: dict[str, int] = {}
     for of_kind in state.timeline.spans.values():
         for kind, spans in of_kind.items():
             known = shortest.get(kind)
-            least = min(span.overdue_ms for span in spans)
+            least = min(span.shortest_ms for span in spans)
             shortest[kind] = least if known is None else min(known, least)
+            for span in spans:
+                if span.dated is not None:
+                    dated[kind] = max(dated.get(kind, LONG_AGO_MS), span.dated.after_ms)
     times: dict[str, list[int]] = {kind: [] for kind in shortest}
     for kind, before_ms in state.last_before.items():
         if kind in times:
@@ -33,7 +37,7 @@ def expect(state: PatientState) -> None:
             for o in lane.history.observations:
                 if o.kind in times:
                     times[o.kind].append(o.at_ms)
-    state.times = {kind: Instants(found, shortest[kind]) for kind, found in times.items()}
+    state.times = {kind: Instants(found, shortest[kind], dated.get(kind)) for kind, found in times.items()}
     state.silent_from_ms = LONG_AGO_MS
 
 
@@ -55,7 +59,9 @@ def note(state: PatientState, o: Observation) -> None:
             o.kind in spans.get(key, ()) and (found[-1].end is None or found[-1].end.at_ms > last_ms)
             for key, found in state.silences.items()
         )
-        if not touched and (state.deadline_ms is None or at_ms <= state.deadline_ms):
+        # What had a date is overdue by the rhythm again, which may be sooner.
+        freed = instants.dated_ms is not None and last_ms <= instants.dated_ms < at_ms
+        if not (touched or freed) and (state.deadline_ms is None or at_ms <= state.deadline_ms):
             return
     elif not state.silences:
         return

@@ -6,9 +6,11 @@ must say what was in force at any instant that a reading within the horizon can 
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from devices.times import parse_instant
 
@@ -26,6 +28,22 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grave_hours: float | None = None
 
 
+class NextTest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The day by which the next reading of a kind is wanted, in the plan's time zone: without one the kind is overdue
+    when that day is over.
+
+    It is about the silence after the last reading measured until `after`, when it was decided. Any reading measured
+    later ends it, and the schedule's rhythm counts again; later versions may go on carrying it.
+    """
+
+    after: str
+    by: date
+
+    @property
+    def after_ms(self) -> int:
+        return parse_instant(self.after)[0]
+
+
 class PlanVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What holds from the instant `from` until the next version's.
 
@@ -40,6 +58,9 @@ class PlanVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     time_zone: str = "Europe/Paris"
     limits: dict[str, dict[str, dict[str, float]]] = {}
     schedule: dict[str, Schedule] = {}
+    next_tests: dict[str, NextTest] | UnsetType = (
+        UNSET  # left out where there is none: older releases refuse it
+    )
     dry_weight_kg: float | None = None
     known_atrial_fibrillation: bool = False
     pregnancy: bool = False

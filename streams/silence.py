@@ -17,13 +17,43 @@ HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
+class Dated:
+    """A silence that began until `after_ms` is overdue from an instant on, whatever the rhythm says."""
+
+    after_ms: int
+    overdue_at_ms: int
+    grave_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time in which one kind is expected: [from, to), overdue and grave after so long."""
+    """A stretch of time in which one kind is expected: [from, to), overdue and grave after so long; or from a date
+    on, for the silence that `dated` is about."""
 
     from_ms: int
     to_ms: int | None
     overdue_ms: int
     grave_ms: int
+    dated: Dated | None = None
+
+    def overdue_at(self, since_ms: int) -> int:
+        """From when a silence that began at `since_ms` is overdue."""
+        if self.dated is not None and since_ms <= self.dated.after_ms:
+            return self.dated.overdue_at_ms
+        return since_ms + self.overdue_ms
+
+    def grave_at(self, since_ms: int) -> int:
+        """From when it is graver."""
+        if self.dated is not None and since_ms <= self.dated.after_ms:
+            return self.dated.grave_at_ms
+        return since_ms + self.grave_ms
+
+    @property
+    def shortest_ms(self) -> int:
+        """The shortest silence that this span can call overdue."""
+        if self.dated is None:
+            return self.overdue_ms
+        return min(self.overdue_ms, self.dated.overdue_at_ms - self.dated.after_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +86,11 @@ class Instants:
     thousand readings. `add` keeps both up to date by bisection.
     """
 
-    __slots__ = ("gaps", "shortest_ms", "times")
+    __slots__ = ("dated_ms", "gaps", "shortest_ms", "times")
 
-    def __init__(self, times_ms: Iterable[int], shortest_ms: int) -> None:
+    def __init__(self, times_ms: Iterable[int], shortest_ms: int, dated_ms: int | None = None) -> None:
+        self.dated_ms = dated_ms
+        """The latest instant that any span's date is about: a later reading ends what the date is for."""
         self.times = array("q", sorted(set(times_ms)))
         self.shortest_ms = shortest_ms
         self.gaps = [(a, b) for a, b in pairwise(self.times) if b - a > shortest_ms]
@@ -118,12 +150,15 @@ def overdue_stretches(
         for since, at in silent:
             if at is not None and (at < span.from_ms or at >= stop_ms):
                 continue  # over before the span; or it lasts beyond it: then the last entry says so
-            start = max(since + span.overdue_ms, span.from_ms)
+            overdue_at = span.overdue_at(since)
+            start = max(overdue_at, span.from_ms)
             end = stop_ms if at is None else at
             if start < end and (after_ms is None or end > after_ms):
                 open_end = at is None and stop_ms == until_ms + 1
-                grave = max(since + span.grave_ms, span.from_ms)
-                found.append(Overdue(kind, start, grave, None if open_end else end, since, span.overdue_ms))
+                grave = max(span.grave_at(since), span.from_ms)
+                found.append(
+                    Overdue(kind, start, grave, None if open_end else end, since, overdue_at - since)
+                )
     return found
 
 
@@ -180,7 +215,7 @@ def next_change_ms(times_ms: Sequence[int], spans: Sequence[Span], clock_ms: int
     changes = []
     for span, anchor_ms in _anchored(spans):
         since = anchor_ms if last is None else max(anchor_ms, last)
-        for instant in (since + span.overdue_ms, since + span.grave_ms, span.from_ms):
+        for instant in (span.overdue_at(since), span.grave_at(since), span.from_ms):
             within = span.from_ms <= instant and (span.to_ms is None or instant < span.to_ms)
             if within and instant > clock_ms:
                 changes.append(instant)

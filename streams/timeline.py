@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from streams.history import DAY_MS
 from streams.plans import CarePlan, PlanVersion, Schedule
 from streams.protocols.model import FOREVER_AGO_MS, ExpectedEvery, Level, Library, Protocol, Rule
 from streams.rolling import Personal
-from streams.silence import HOUR_MS, Span
+from streams.silence import HOUR_MS, Dated, Span
 
 QUARTER_MS = 900_000
 """Zones change their offset only at quarters of an hour, so one look-up serves a quarter."""
@@ -192,6 +192,26 @@ def _schedule_faults(library: Library, v: PlanVersion, where: str) -> list[str]:
                 f"{most:g} and {GRAVE_AT_MOST * most:g} are allowed; the alert "
                 "for missing readings can be made rarer or denser but not switched off"
             )
+    return faults + _next_test_faults(v, usual_of, where)
+
+
+def _next_test_faults(v: PlanVersion, usual_of: dict[str, ExpectedEvery], where: str) -> list[str]:
+    """A date may not put a test off for longer than a rhythm may."""
+    faults = []
+    for kind, asked in (v.next_tests or {}).items():
+        place = f"{where}next_tests: {kind}: "
+        try:
+            after = datetime.fromtimestamp(asked.after_ms / 1000, ZoneInfo(v.time_zone)).date()
+        except (ValueError, OverflowError, OSError) as error:
+            faults.append(f"{place}after: {error}")
+            continue
+        usual = usual_of.get(kind)
+        if usual is None:
+            faults.append(f"{where}next_tests: {kind!r} is not scheduled by its protocols")
+            continue
+        most = int(usual.overdue_at_most_hours // 24)
+        if not after <= asked.by <= after + timedelta(days=most):
+            faults.append(f"{place}by is {asked.by}: from {after} (after) to {most} days later is allowed")
     return faults
 
 
@@ -318,11 +338,26 @@ def _add_spans(
         for rule in protocol.rules:
             for kind, (overdue, grave) in expected(v, protocol, rule).items():
                 known = spans.setdefault(rule.key, {}).setdefault(kind, [])
-                span = Span(from_ms, to_ms, int(overdue * HOUR_MS), int(grave * HOUR_MS))
+                hours = (int(overdue * HOUR_MS), int(grave * HOUR_MS), _dated(v, kind, grave / overdue))
+                span = Span(from_ms, to_ms, *hours)
                 before = known[-1] if known else None
-                if before is not None and (before.to_ms, before.overdue_ms, before.grave_ms) == (
-                    from_ms, span.overdue_ms, span.grave_ms
+                if before is not None and (before.to_ms, before.overdue_ms, before.grave_ms, before.dated) == (
+                    from_ms, *hours
                 ):  # fmt: skip
-                    known[-1] = Span(before.from_ms, to_ms, span.overdue_ms, span.grave_ms)
+                    known[-1] = Span(before.from_ms, to_ms, *hours)
                 else:
                     known.append(span)
+
+
+def _dated(v: PlanVersion, kind: str, grave_ratio: float) -> Dated | None:
+    """From when the next reading is overdue that a version has a date for: the end of that day. Graver in the same
+    proportion as by the rhythm."""
+    asked = (v.next_tests or {}).get(kind)
+    if asked is None:
+        return None
+    ended = datetime(asked.by.year, asked.by.month, asked.by.day, tzinfo=ZoneInfo(v.time_zone)) + timedelta(
+        days=1
+    )
+    overdue_at_ms = max(int(ended.timestamp()) * 1000, asked.after_ms)
+    grave_at_ms = asked.after_ms + int((overdue_at_ms - asked.after_ms) * grave_ratio)
+    return Dated(asked.after_ms, overdue_at_ms, grave_at_ms)

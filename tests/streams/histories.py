@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from devices.readings import Reading
-from streams.plans import CarePlan, PlanVersion, Schedule
+from devices.times import to_datetime
+from streams.plans import CarePlan, NextTest, PlanVersion, Schedule
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -156,13 +159,15 @@ def plans_of(draw: st.DrawFn, protocol: str) -> CarePlan | None:
     from_day = draw(st.integers(-3, 10))
     for number in range(1, draw(st.integers(1, 3)) + 1):
         active = draw(st.sampled_from([(protocol,), (protocol,), (protocol,), ()]))
+        from_ms = START_MS + from_day * DAY_MS + draw(st.integers(0, 23)) * HOUR_MS
         versions.append(
             PlanVersion(
                 version=number,
-                from_=_text(START_MS + from_day * DAY_MS + draw(st.integers(0, 23)) * HOUR_MS),
+                from_=_text(from_ms),
                 protocols=active,
                 time_zone=draw(st.sampled_from(["Europe/Paris", "America/Martinique", "UTC"])),
                 schedule=_schedule(draw, protocol) if active else {},
+                next_tests=_next_tests(draw, protocol, from_ms) if active else UNSET,
                 dry_weight_kg=draw(st.sampled_from([None, 79.0, 80.5])),
                 pregnancy=draw(st.booleans()),
                 known_atrial_fibrillation=draw(st.booleans()),
@@ -187,6 +192,14 @@ SCHEDULED = {
 def _schedule(draw: st.DrawFn, protocol: str) -> dict[str, Schedule]:
     kinds = draw(st.lists(st.sampled_from(SCHEDULED[protocol]), unique=True, max_size=2))
     return {kind: Schedule(every_hours=draw(st.sampled_from([6.0, 24.0, 72.0]))) for kind in kinds}
+
+
+def _next_tests(draw: st.DrawFn, protocol: str, from_ms: int) -> dict[str, NextTest] | UnsetType:
+    """Now and then the day by which the next reading is wanted."""
+    if draw(st.integers(0, 3)):
+        return UNSET
+    by = to_datetime(from_ms).date() + timedelta(days=draw(st.integers(1, 8)))
+    return {draw(st.sampled_from(SCHEDULED[protocol])): NextTest(_text(from_ms), by)}
 
 
 def _text(instant_ms: int) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from streams.plans import NextTest
 from streams.rolling.inr import share_inside
-from tests.streams.timeline import Patient, plan, version
+from streams.timeline import PlanError, check_plan
+from tests.streams.timeline import LIBRARY, Patient, plan, version
 
 AC = "anticoagulation"
 
@@ -141,6 +144,65 @@ def test_an_overdue_test_is_technical() -> None:
     assert patient.signal("inr-overdue").cls == "technical"
     assert "840 heures" in patient.sentences("inr-overdue")[0]
     patient.at("2026-02-10 08:00").inr(2.5).cleared("inr-overdue")
+
+
+def dated(after: str, by: date, **more: Any) -> dict[str, Any]:
+    return {"next_tests": {"inr": NextTest(after, by)}, **more}
+
+
+DECIDED = "2026-01-05T12:00:00+01:00"
+
+
+def test_a_confirmed_date_moves_the_overdue_test_until_the_next_one() -> None:
+    first = version(1, "2026-01-01", AC)
+    soon = version(2, DECIDED, AC, **dated(DECIDED, date(2026, 1, 12)))
+    patient = Patient(plan=plan(first)).at("2026-01-05 08:00").inr(4.5)
+    patient.plan(plan(first, soon)).tick("2026-01-12 23:59").quiet("inr-overdue")
+    patient.tick("2026-01-13 00:00").raised("inr-overdue", "medium")
+    assert "184 heures" in patient.sentences("inr-overdue")[0]  # since the last result
+    patient.tick("2026-01-17 13:00").updated(
+        "inr-overdue", "high"
+    )  # 1.6 times the interval, as by the rhythm
+    patient.at("2026-01-17 14:00").inr(2.5).cleared("inr-overdue")
+    patient.tick("2026-02-21 13:59").quiet("inr-overdue")  # the rhythm holds again: 840 hours
+    patient.tick("2026-02-21 14:00").raised("inr-overdue", "medium")
+
+
+def test_a_later_date_puts_it_off_and_a_test_before_it_begins_the_rhythm_again() -> None:
+    first = version(1, "2026-01-01", AC)
+    late = version(2, DECIDED, AC, **dated(DECIDED, date(2026, 3, 20)))
+    carried = version(3, "2026-01-20", AC, **dated(DECIDED, date(2026, 3, 20), inr_target=(2.5, 3.5)))
+    patient = Patient(plan=plan(first)).at("2026-01-05 08:00").inr(2.5)
+    patient.plan(plan(first, late)).plan(plan(first, late, carried))
+    patient.tick("2026-02-09 08:00").quiet("inr-overdue")  # the rhythm alone would have raised it
+    patient.at("2026-02-10 08:00").inr(2.6).quiet("inr-overdue")
+    patient.tick("2026-03-17 07:59").quiet("inr-overdue")
+    patient.tick("2026-03-17 08:00").raised(
+        "inr-overdue", "medium"
+    )  # 840 hours after it: the date is past history
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        (NextTest(DECIDED, date(2026, 1, 4)), "2026-01-05"),
+        (NextTest(DECIDED, date(2026, 3, 31)), "84 days"),
+        (NextTest("yesterday", date(2026, 1, 9)), "after"),
+    ],
+)
+def test_a_date_cannot_switch_the_alert_off(test: NextTest, words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        check_plan(LIBRARY, plan(version(1, "2026-01-01", AC, next_tests={"inr": test})))
+
+
+def test_a_date_is_about_a_kind_that_the_plan_expects() -> None:
+    test = NextTest(DECIDED, date(2026, 1, 9))
+    with pytest.raises(PlanError, match="not scheduled"):
+        check_plan(LIBRARY, plan(version(1, "2026-01-01", "diabetes", next_tests={"inr": test})))
+
+
+def test_a_plan_without_a_date_is_written_as_releases_before_read_it() -> None:
+    assert b"next_tests" not in msgspec.json.encode(plan(version(1, "2026-01-01", AC)))
 
 
 def test_a_strip_fault_never_raises_a_clinical_alert() -> None:

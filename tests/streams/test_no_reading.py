@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from streams import no_reading
 from streams.engine import Engine
-from streams.silence import Instants, Overdue, Silence, Span, next_change_ms, overdue_stretches, silences
+from streams.silence import (
+    Dated,
+    Instants,
+    Overdue,
+    Silence,
+    Span,
+    next_change_ms,
+    overdue_stretches,
+    silences,
+)
 from streams.state import LONG_AGO_MS
 from tests.streams.histories import PATIENT, told
 from tests.streams.timeline import LIBRARY, Patient, plan, version
@@ -171,6 +180,15 @@ GRID = 240
 
 
 @st.composite
+def dates(draw: st.DrawFn, near: int) -> Dated:
+    """A date that was set around a minute, for the silence of that time, some time ahead."""
+    after = draw(st.integers(max(near - 30, 0), near + 30))
+    overdue = after + draw(st.integers(0, 60))
+    grave = overdue + draw(st.integers(0, 40))
+    return Dated(after * MINUTE_MS, overdue * MINUTE_MS, grave * MINUTE_MS)
+
+
+@st.composite
 def spans_of(draw: st.DrawFn) -> list[Span]:
     """Versions in which a kind is expected, some with a gap in between, the last one open or not."""
     spans: list[Span] = []
@@ -181,14 +199,16 @@ def spans_of(draw: st.DrawFn) -> list[Span]:
         ends = None if index == count - 1 and draw(st.booleans()) else edge * MINUTE_MS
         overdue = draw(st.integers(1, 40))
         grave = overdue + draw(st.integers(0, 40))
-        spans.append(Span(begins * MINUTE_MS, ends, overdue * MINUTE_MS, grave * MINUTE_MS))
+        dated = draw(st.none() | dates(begins))
+        spans.append(Span(begins * MINUTE_MS, ends, overdue * MINUTE_MS, grave * MINUTE_MS, dated))
         edge += draw(st.sampled_from([0, 0, 7]))
     return spans
 
 
 def overdue_at(minute: int, times: list[int], spans: list[Span], grave: bool = False) -> bool:
     """The definition: at this minute the kind is expected, and its last reading (or the beginning of what has
-    been expected without a break since) is as long ago as the span in force allows."""
+    been expected without a break since) is as long ago as the span in force allows; or the date has come that the
+    span has for a silence of that age."""
     at = minute * MINUTE_MS
     index = next(
         (i for i, s in enumerate(spans) if s.from_ms <= at and (s.to_ms is None or at < s.to_ms)), None
@@ -199,7 +219,10 @@ def overdue_at(minute: int, times: list[int], spans: list[Span], grave: bool = F
     while first > 0 and spans[first - 1].to_ms == spans[first].from_ms:
         first -= 1
     since = max([spans[first].from_ms, *(t for t in times if t <= at)])
-    return at - since >= (spans[index].grave_ms if grave else spans[index].overdue_ms)
+    span = spans[index]
+    if span.dated is not None and since <= span.dated.after_ms:
+        return at >= (span.dated.grave_at_ms if grave else span.dated.overdue_at_ms)
+    return at - since >= (span.grave_ms if grave else span.overdue_ms)
 
 
 def by_the_minute(
@@ -221,7 +244,7 @@ def by_the_minute(
 def computed(kinds: list[tuple[list[int], list[Span]]], until: int) -> list[Silence]:
     stretches: list[Overdue] = []
     for number, (times, spans) in enumerate(kinds):
-        instants = Instants(times, min((s.overdue_ms for s in spans), default=0))
+        instants = Instants(times, min((s.shortest_ms for s in spans), default=0))
         stretches += overdue_stretches(f"kind-{number}", instants, spans, until * MINUTE_MS)
     return silences(stretches)
 
@@ -297,7 +320,7 @@ def test_stretches_after_an_instant_are_those_of_all_that_end_later(
 ) -> None:
     after, until = instants_min
     for times, spans in kinds:
-        instants = Instants(times, min((s.overdue_ms for s in spans), default=0))
+        instants = Instants(times, min((s.shortest_ms for s in spans), default=0))
         found = overdue_stretches("kind", instants, spans, until * MINUTE_MS)
         later = [s for s in found if s.end_ms is None or s.end_ms > after * MINUTE_MS]
         assert overdue_stretches("kind", instants, spans, until * MINUTE_MS, after * MINUTE_MS) == later

@@ -39,6 +39,7 @@ def differences(
             found.append(Difference(texts.term("protocol", name), words[0], words[1], name))
     found += _limits(base, after, library, formats)
     found += _schedule(base, after, formats)
+    found += _next_tests(base, after, formats)
     for name in ("dry_weight_kg", "inr_target", "spo2_scale", *_TICKS, "time_zone"):
         old, new = getattr(base, name), getattr(after, name)
         if old != new:
@@ -94,6 +95,18 @@ def _schedule(base: PlanVersion, after: PlanVersion, formats: Formats) -> list[D
         if old != new:
             what = formats.texts("plan.rhythm_of", kind=formats.texts.term("kind", kind))
             found.append(Difference(what, _rhythm(old, formats), _rhythm(new, formats)))
+    return found
+
+
+def _next_tests(base: PlanVersion, after: PlanVersion, formats: Formats) -> list[Difference]:
+    found = []
+    old, new = base.next_tests or {}, after.next_tests or {}
+    for kind in dict.fromkeys((*old, *new)):
+        before, now = (tests[kind].by if kind in tests else None for tests in (old, new))
+        if before != now:
+            what = formats.texts("plan.next_test_of", kind=formats.texts.term("kind", kind))
+            days = ("–" if day is None else formats.date(day) for day in (before, now))
+            found.append(Difference(what, *days))
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from alerts.changes import note_event
+from alerts.changes import ChangeRefusedError, note_event, set_next_test
 from alerts.feed.context import Feed, FeedDep, SeeingDep
 from alerts.feed.curves import Curve, Point
 from alerts.feed.database import Connection
@@ -20,16 +20,18 @@ from alerts.feed.models import Person
 from alerts.feed.viewer import Viewer
 from alerts.feed.ward import store
 from alerts.feed.ward.common import ConfirmDep, PatientPath, done, form_of, page, said_of, texts_of
-from alerts.feed.ward.forms import TEXT_MAX, Form, filled
+from alerts.feed.ward.forms import TEXT_MAX, Form, filled, offset_min
 from alerts.feed.ward.guidance import TARGET, Guidance, guide, next_test
+from alerts.feed.ward.plans import library
 from alerts.feed.ward.transaction import changing
-from devices.times import from_datetime, to_datetime
-from streams.plans import PlanVersion
+from alerts.store.connection import Connection as Plain
+from devices.times import format_instant, from_datetime, to_datetime
+from streams.plans import NextTest, PlanVersion
 from streams.statistics.anticoagulation import time_in_range
 
 inr = APIRouter(include_in_schema=False)
 
-PROTOCOL = "anticoagulation"
+PROTOCOL, KIND = "anticoagulation", "inr"
 CURVE_DAYS = 180  # the window of the rule on time in range
 TTR_DAYS = 180
 GOAL, ACT = 70, 65  # per cent: goal ESC 2024, act below (secondary source); clinical reference, section 5
@@ -131,7 +133,8 @@ async def inr_page(
 
 @inr.post("/patients/{patient}/inr")
 async def decide_test(request: Request, feed: FeedDep, viewer: ConfirmDep, patient: PatientPath) -> Response:
-    """A physician's decision about the last test: its date, and why it differs from the proposed one."""
+    """A physician's decision about the last test: its date, and why it differs from the proposed one. The plan
+    carries it from now on, so that the next test is overdue when that day is over."""
     form = await form_of(request)
     now_ms = feed.clock.now_ms()
     async with feed.database.reading(viewer) as conn:
@@ -159,10 +162,36 @@ async def decide_test(request: Request, feed: FeedDep, viewer: ConfirmDep, patie
         "decision": "confirmed" if asked == found.proposed else "changed",
         "note": note or "",
     }
-    await changing(
-        feed, viewer, lambda conn: note_event(conn, patient, "inr-decided", viewer.login, now_ms, body)
-    )
+    after = format_instant(now_ms, offset_min(now_ms, person.time_zone))
+    wanted = NextTest(after, asked)
+
+    def work(conn: Plain) -> None:
+        number = set_next_test(
+            conn,
+            patient,
+            KIND,
+            wanted,
+            library(),
+            viewer.display_name,
+            _reason(form, body),
+            viewer.login,
+            now_ms,
+        )
+        note_event(conn, patient, "inr-decided", viewer.login, now_ms, body | {"version": number})
+
+    try:
+        await changing(feed, viewer, work)
+    except ChangeRefusedError:
+        form.fault("next_test", "next_test", days=LATEST_DAYS)
+        return await _page(request, feed, viewer, patient, form)
     return done(patient, "/inr", "inr_decided")
+
+
+def _reason(form: Form, body: dict[str, Any]) -> str:
+    """Why there is a version of the plan, in its history."""
+    return form.texts("inr.reason", inr=form.figure(body["inr"])) + (
+        f" – {body['note']}" if body["note"] else ""
+    )
 
 
 async def _page(

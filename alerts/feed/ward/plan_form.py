@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from alerts.feed.formats import DAY_MS
 from alerts.feed.ward.forms import TEXT_MAX, Form, local_input, offset_min
 from alerts.feed.ward.limit_fields import limit_fields
 from devices.times import format_instant
-from streams.plans import CarePlan, PlanVersion, Schedule
+from streams.plans import CarePlan, NextTest, PlanVersion, Schedule
 from streams.protocols.model import ExpectedEvery, Library
 from streams.timeline import PlanError, check_plan, personal_of
 
@@ -74,6 +75,7 @@ def read_version(
         "author": author,
         "time_zone": time_zone,
         "schedule": schedule,
+        "next_tests": _next_tests(base, rhythms_of(library, protocols)),
         "dry_weight_kg": form.number("dry_weight_kg", *DRY_WEIGHT_KG),
         "known_atrial_fibrillation": form.ticked("known_atrial_fibrillation"),
         "pregnancy": form.ticked("pregnancy"),
@@ -169,6 +171,11 @@ def _schedule(form: Form, base: PlanVersion, rhythms: dict[str, ExpectedEvery]) 
             grave = None
         schedule[kind] = Schedule(every_hours=every, overdue_hours=overdue, grave_hours=grave)
     return schedule
+
+
+def _next_tests(base: PlanVersion, rhythms: dict[str, ExpectedEvery]) -> dict[str, NextTest] | UnsetType:
+    """The dates that were set, of kinds that are still expected."""
+    return {kind: test for kind, test in (base.next_tests or {}).items() if kind in rhythms} or UNSET
 
 
 def rhythms_of(library: Library, protocols: Iterable[str]) -> dict[str, ExpectedEvery]:

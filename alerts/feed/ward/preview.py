@@ -185,6 +185,7 @@ def _episodes(
         protocols=protocols,
         limits={name: of for name, of in version.limits.items() if name in protocols},
         schedule={kind: asked for kind, asked in version.schedule.items() if kind in kinds},
+        next_tests=msgspec.UNSET,  # a day of one silence, not of three months
     )
     engine = Engine(library, retention_ms=None)
     state = engine.new_state("-")
