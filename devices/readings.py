@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from devices.times import format_instant, parse_instant
+from devices.times import format_instant, read_instant
 
 Value = Any  # float | bool | int | str | list[float], by kind: devices.catalogue says which
 
@@ -118,8 +118,8 @@ def from_wire(message: bytes) -> Reading:
     Raises msgspec.ValidationError or BadTimeError: on our own topic either is a poison record.
     """
     wire = _decode(message)
-    measured_at_ms, offset_min = parse_instant(wire.measured_at)
-    received_at_ms = parse_instant(wire.received_at)[0] if wire.received_at else measured_at_ms
+    measured_at_ms, offset_min = read_instant(wire.measured_at)
+    received_at_ms = read_instant(wire.received_at)[0] if wire.received_at else measured_at_ms
     return Reading(
         device=wire.device,
         epoch=wire.epoch,

@@ -15,6 +15,7 @@ _RFC3339 = re.compile(
     re.ASCII,  # else the digits of every script would do
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OFFSET_MAX = timedelta(hours=18)
 
 
 FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00Z
@@ -57,6 +58,24 @@ def _seconds(date: str, clock: str, text: str) -> int:
     except ValueError as error:
         raise BadTimeError(f"{text!r} is no date: {error}") from None
     return int((moment - _EPOCH).total_seconds())
+
+
+WRITTEN_CHARS = len("2026-11-22T07:31:05.120+01:00")
+
+
+def read_instant(text: str) -> tuple[int, int]:
+    """What `parse_instant` gives, for a text that `format_instant` wrote: a quarter of the time. For others, too."""
+    if len(text) == WRITTEN_CHARS and text[10] == "T" and text[19] == "." and text[26] == ":":
+        try:
+            moment = datetime.fromisoformat(text)
+            since, offset = moment - _EPOCH, moment.utcoffset()
+        except (ValueError, OverflowError):
+            return parse_instant(text)
+        if offset is not None and abs(offset) <= _OFFSET_MAX:
+            instant_ms = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
+            if FIRST_MS <= instant_ms <= LAST_MS:
+                return instant_ms, (offset.days * 86_400 + offset.seconds) // 60
+    return parse_instant(text)
 
 
 def format_instant(instant_ms: int, offset_min: int = 0) -> str:

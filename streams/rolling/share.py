@@ -6,12 +6,10 @@ from typing import ClassVar
 
 from streams.history import Observation
 from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, tell_two
-from streams.rolling.pieces import Share
+from streams.rolling.pieces import Places, Share
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
-
-Places = tuple[tuple[int, int], ...]
 
 
 class GlucoseShare:
@@ -24,7 +22,7 @@ class GlucoseShare:
 
     channels: ClassVar[tuple[str, ...]] = ("below", "within", "above")
     facts = NO_FACTS
-    State: ClassVar[object] = Places
+    State: ClassVar[type] = Places
 
     def __init__(self, parameters: Parameters) -> None:
         self.kinds = frozenset({"glucose"})
@@ -45,7 +43,7 @@ class GlucoseShare:
         if o.artefact or value is None or not o.x[1]:
             return state, None
         after = self.share.add(state, value, o.at_ms)
-        if len(after) < self.least:
+        if len(after.times) < self.least:
             return after, None
         shares = self.share.result(after)
         return after, Measure(shares, (tell_two, moment.ref(o), "measured", value, "within", shares[1]))

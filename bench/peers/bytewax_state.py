@@ -1,0 +1,54 @@
+"""Bytewax with its Kafka operators and `stateful_map`, states in memory or, with `-r FOLDER`, in its recovery store.
+
+Documentation, "Stateful operators" and "Kafka": `kop.input`, `op.key_on`, `op.stateful_map`, `kop.output`.
+Run as it says: `python -m bytewax.run bench.peers.bytewax_state:flow`.
+"""
+
+# mypy: ignore-errors
+# (it runs in the peers' environment, whose packages are not in ours)
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.connectors.kafka import KafkaSinkMessage, KafkaSourceMessage
+from bytewax.connectors.kafka import operators as kop
+from bytewax.dataflow import Dataflow
+
+from bench.peers.rules import VALUE, State, judge
+from bench.peers.stopwatch import Stopwatch
+
+brokers = [os.environ["BOOTSTRAP"]]
+watch = Stopwatch(int(os.environ["COUNT"]))
+Parsed = tuple[str, tuple[str, int, float]]
+
+
+def parse(message: KafkaSourceMessage[Any, Any]) -> Parsed:
+    reading = json.loads(message.value)
+    kind = reading["kind"]
+    return reading["patient"], (kind, message.timestamp[1], reading["values"][VALUE[kind]])
+
+
+def rules(states: dict[str, State] | None, reading: tuple[str, int, float]) -> tuple[dict[str, State], Any]:
+    kind, at_ms, value = reading
+    states = states or {}
+    states[kind], raised = judge(states.get(kind), kind, at_ms, value)
+    if watch.lap():
+        os._exit(0)
+    return states, None if raised is None else (kind, raised)
+
+
+def message(alert: tuple[str, Any]) -> KafkaSinkMessage[Any, Any]:
+    watch.alert()
+    return KafkaSinkMessage(alert[0].encode(), json.dumps(alert).encode())
+
+
+flow = Dataflow("bench")
+source = kop.input("readings", flow, brokers=brokers, topics=[os.environ["TOPIC"]], batch_size=1_000)
+keyed = op.map("parse", source.oks, parse)
+judged = op.stateful_map("rules", keyed, rules)
+raised = op.filter_value("raised", judged, lambda alert: alert is not None)
+kop.output("alerts", op.map("message", raised, message), brokers=brokers, topic="bench.alerts.bytewax")

@@ -1,0 +1,113 @@
+"""How each contender is started; each is a file beside this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.peers.field import PARTITIONS, SMALL, environment_of_peer
+from devices.times import format_instant
+from streams import topics
+
+RUN_SECONDS = 1_800.0
+ERRORS_SHOWN = 3_000  # characters
+
+
+@dataclass(frozen=True)
+class Field:
+    """What every contender is given."""
+
+    bootstrap: str
+    python: Path
+    """Of the peers' environment."""
+    folder: Path
+    """Empty, of this run alone."""
+    patients: int
+    begin_ms: int
+    readings: int
+    small: int
+    """Readings in the small topic."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`command` gives the program and its environment's variables."""
+
+    name: str
+    keeps: str
+    """What is durable when a reading is done."""
+    command: Callable[[Field], tuple[list[str], dict[str, str]]]
+    small: bool = False
+    """Only the first patients' readings: the rate would make it last an hour."""
+
+    def run(self, field: Field) -> dict[str, Any]:
+        """What the contender's stopwatch says. Raises RuntimeError with its last words."""
+        command, more = self.command(field)
+        done = subprocess.run(
+            command,
+            env=environment_of_peer(**more),
+            cwd=field.folder,
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+        )
+        for line in done.stdout.splitlines():
+            if line.startswith("RESULT "):
+                found: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
+                return found
+        raise RuntimeError(f"{self.name}: {done.returncode}\n{(done.stdout + done.stderr)[-ERRORS_SHOWN:]}")
+
+
+def _bare(field: Field) -> tuple[list[str], dict[str, str]]:
+    arguments = [field.bootstrap, topics.READINGS, str(PARTITIONS), str(field.readings)]
+    arguments += [str(field.patients), format_instant(field.begin_ms)]
+    return [sys.executable, "-m", "bench.peers.bare", *arguments], {}
+
+
+def _faust(field: Field) -> tuple[list[str], dict[str, str]]:
+    command = [str(field.python), "-m", "bench.peers.faust_taught", "worker", "-l", "warn"]
+    names = {"BOOTSTRAP": field.bootstrap, "TOPIC": SMALL, "COUNT": str(field.small)}
+    return command, {**names, "PARTITIONS": str(PARTITIONS)}
+
+
+def _quix(module: str) -> Callable[[Field], tuple[list[str], dict[str, str]]]:
+    def command(field: Field) -> tuple[list[str], dict[str, str]]:
+        arguments = [field.bootstrap, topics.READINGS, str(field.folder / "state"), str(field.readings)]
+        return [str(field.python), "-m", f"bench.peers.{module}", *arguments], {}
+
+    return command
+
+
+def _bytewax(recovery: bool) -> Callable[[Field], tuple[list[str], dict[str, str]]]:
+    def command(field: Field) -> tuple[list[str], dict[str, str]]:
+        program = [str(field.python), "-m", "bytewax.run", "bench.peers.bytewax_state:flow"]
+        if recovery:
+            store = field.folder / "recovery"
+            store.mkdir()
+            subprocess.run(
+                [str(field.python), "-m", "bytewax.recovery", str(store), str(PARTITIONS)], check=True
+            )
+            program += ["-r", str(store), "-s", "2", "-b", "0"]  # a snapshot every 2 s
+        names = {"BOOTSTRAP": field.bootstrap, "TOPIC": topics.READINGS, "COUNT": str(field.readings)}
+        return program, names
+
+    return command
+
+
+BARE = Contender("bare loop, the same engine", "nothing", _bare)
+PEERS = (
+    Contender("Quix Streams, state", "state in RocksDB and a changelog, every 5 s", _quix("quix_state")),
+    Contender("Quix Streams, windows", "state in RocksDB and a changelog, every 5 s", _quix("quix_windows")),
+    Contender("Bytewax, state in memory", "nothing", _bytewax(False)),
+    Contender("Bytewax, recovery store", "state in SQLite, every 2 s", _bytewax(True)),
+    Contender(
+        "Faust as its manual teaches", "each window in a changelog, not waited for", _faust, small=True
+    ),
+)
+WORKER = "scad worker"
+WORKER_KEEPS = "state, signals and offsets in Kafka, acknowledged before a batch is done"

@@ -1,0 +1,49 @@
+"""Quix Streams with its stateful `filter`/`apply`: a state for each key, kept in RocksDB and a changelog topic.
+
+Documentation, "Stateful processing": `sdf.apply(function, stateful=True)`, `state.get`, `state.set`.
+"""
+
+# mypy: ignore-errors
+# (it runs in the peers' environment, whose packages are not in ours)
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from quixstreams import Application, State
+
+from bench.peers.rules import VALUE, judge
+from bench.peers.stopwatch import Stopwatch
+
+
+def main() -> None:
+    bootstrap, topic, folder, count = sys.argv[1:]
+    app = Application(
+        broker_address=bootstrap,
+        consumer_group="bench-quix-state",
+        auto_offset_reset="earliest",
+        state_dir=folder,
+    )
+    alerts = app.topic("bench.alerts.quix-state", value_serializer="json")
+    sdf = app.dataframe(app.topic(topic, value_deserializer="json"))
+    watch = Stopwatch(int(count))
+
+    def rules(reading: dict[str, Any], _key: Any, at_ms: int, _headers: Any, state: State) -> Any:
+        kind = reading["kind"]
+        after, raised = judge(state.get(kind), kind, at_ms, reading["values"][VALUE[kind]])
+        state.set(kind, after)
+        if watch.lap():
+            app.stop()
+        return None if raised is None else [reading["patient"], kind, raised]
+
+    raised = sdf.apply(rules, stateful=True, metadata=True)
+    raised = raised[raised.apply(lambda alert: alert is not None)]
+    raised.update(lambda _: watch.alert()).to_topic(alerts)
+    app.run()
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)
