@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import psycopg
 from psycopg.types.json import Jsonb
 
 from alerts.enrolment import DeviceUse, Enrolment, EnrolmentError, Identity, PatientEntry
+from alerts.identity import store as identities
+from alerts.identity.store import Change
+from alerts.identity.vault import Vault, traits_of
 from alerts.outbox import enqueue
 from alerts.store.connection import Connection
 from devices.times import format_instant, from_datetime, to_datetime
@@ -43,6 +45,15 @@ class Interval:
     from_ms: int
     patient: str
     to_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How new rows are written: what seals an identity, who asks and when, and how a pseudonym is drawn."""
+
+    vault: Vault | None
+    change: Change
+    draw: Callable[[], str]
 
 
 class AssignmentConflictError(ValueError):
@@ -78,12 +89,20 @@ def assign(intervals: Iterable[Interval], patient: str, from_ms: int, to_ms: int
 
 
 def enrol(
-    conn: Connection, enrolment: Enrolment, now_ms: int, draw: Callable[[], str] = draw_pseudonym
+    conn: Connection,
+    enrolment: Enrolment,
+    now_ms: int,
+    draw: Callable[[], str] = draw_pseudonym,
+    *,
+    vault: Vault | None = None,
+    by: str = "scad enrol",
 ) -> Enrolled:
-    """Bring the database to what the file says, in one transaction.
+    """Bring the database to what the file says, in one transaction. `vault` seals identities, `by` is who asks.
 
-    Raises EnrolmentError, and changes nothing, when the file contradicts itself or what is known.
+    Raises EnrolmentError, and changes nothing, when the file contradicts itself or what is known, or has identities
+    and there is no vault.
     """
+    writing = Writing(vault, Change(by, now_ms, "enrolment"), draw)
     done = Enrolled()
     faults: list[str] = []
     with conn.transaction():
@@ -97,7 +116,7 @@ def enrol(
         for entry in enrolment.patients:
             try:
                 with conn.transaction():  # a fault in one patient still lets the others be checked
-                    patient = _patient(conn, entry, now_ms, draw, done)
+                    patient = _patient(conn, entry, writing, done)
                     _devices(conn, entry, patient, now_ms, done)
                     _care_plan(conn, entry, patient, entry.place in enrolment.numbered, now_ms, done)
             except EnrolmentError as error:
@@ -124,21 +143,19 @@ def announce_everything(conn: Connection, now_ms: int) -> int:
     return len(devices) + len(plans)
 
 
-def _patient(
-    conn: Connection, entry: PatientEntry, now_ms: int, draw: Callable[[], str], done: Enrolled
-) -> str:
+def _patient(conn: Connection, entry: PatientEntry, writing: Writing, done: Enrolled) -> str:
     """The pseudonym of the entry's patient, who exists afterwards with the entry's team and identity."""
     if not _one(conn, "select 1 from scad.care_team where care_team = %s", entry.care_team):
         raise EnrolmentError(f".care_team: {entry.care_team!r} is not known; add it under care_teams")
-    patient = entry.patient or _found(conn, entry)
+    patient = entry.patient or _found(conn, entry, writing.vault)
     if patient is None:
-        patient = draw()
+        patient = writing.draw()
         done.drawn[entry.place] = patient
     before = _one(conn, "select care_team from scad.patient where patient = %s for update", patient)
     if before is None:
         conn.execute(
             "insert into scad.patient (patient, care_team, enrolled_at) values (%s, %s, %s)",
-            (patient, entry.care_team, to_datetime(now_ms)),
+            (patient, entry.care_team, to_datetime(writing.change.at_ms)),
         )
         done.patients.append(patient)
     elif before[0] != entry.care_team:
@@ -146,54 +163,38 @@ def _patient(
         done.patients.append(patient)
         if _one(conn, "select 1 from scad.care_plan where patient = %s limit 1", patient):
             done.care_plans.append(patient)  # the plan on Kafka names the team
-    if entry.identity is not None and _identify(conn, patient, entry.identity):
+    if entry.identity is not None and _identify(conn, patient, entry.identity, writing):
         done.identities.append(patient)
     return patient
 
 
-def _found(conn: Connection, entry: PatientEntry) -> str | None:
+def _found(conn: Connection, entry: PatientEntry, vault: Vault | None) -> str | None:
     """Who an entry without a pseudonym is, by INS or else by names, birth date and sex."""
     person = entry.identity
     if person is None:
         raise EnrolmentError(": give `patient`, `identity` or both")
     if person.ins is not None:
-        row = _one(
-            conn,
-            "select patient from identity.person where ins_oid = %s and ins = %s",
-            *(person.ins.oid, person.ins.value),
-        )
-        return None if row is None else str(row[0])
-    rows = conn.execute(
-        "select patient from identity.person"
-        " where family_name = %s and given_names = %s and birth_date = %s and sex = %s order by patient",
-        (person.family_name, person.given_names, person.birth_date, person.sex),
-    ).fetchall()
-    if len(rows) > 1:
-        raise EnrolmentError(f".patient: {len(rows)} patients have this identity; say which by `patient`")
-    return None if not rows else str(rows[0][0])
+        return identities.find_ins(conn, vault, person.ins.oid, person.ins.value)
+    names = identities.find(conn, vault, person.family_name, person.given_names, person.birth_date)
+    found = [name for name in names if _sex(conn, vault, name) == person.sex]
+    if len(found) > 1:
+        raise EnrolmentError(f".patient: {len(found)} patients have this identity; say which by `patient`")
+    return found[0] if found else None
 
 
-def _identify(conn: Connection, patient: str, person: Identity) -> bool:
+def _sex(conn: Connection, vault: Vault | None, patient: str) -> str | None:
+    traits = identities.read(conn, vault, patient)
+    return None if traits is None else traits.sex
+
+
+def _identify(conn: Connection, patient: str, person: Identity, writing: Writing) -> bool:
     """Write the identity; whether it was not known so."""
-    ins, oid = (None, None) if person.ins is None else (person.ins.value, person.ins.oid)
     try:
-        with conn.transaction():
-            changed = conn.execute(
-                """
-                insert into identity.person as p (patient, family_name, given_names, birth_date, sex, ins,
-                                                  ins_oid, phone)
-                values (%s, %s, %s, %s, %s, %s, %s, %s)
-                on conflict (patient) do update set
-                    family_name = excluded.family_name, given_names = excluded.given_names,
-                    birth_date = excluded.birth_date, sex = excluded.sex, ins = excluded.ins,
-                    ins_oid = excluded.ins_oid, phone = excluded.phone
-                where p is distinct from excluded""",
-                (patient, person.family_name, person.given_names, person.birth_date, person.sex, ins, oid,
-                 person.phone),
-            )  # fmt: skip
-    except psycopg.errors.UniqueViolation:
-        raise EnrolmentError(f".identity.ins: another patient than {patient} has this INS") from None
-    return changed.rowcount > 0
+        return identities.write(conn, writing.vault, patient, traits_of(person), writing.change)
+    except identities.InsTakenError as error:
+        raise EnrolmentError(f".identity.ins: {error}") from None
+    except identities.IdentityError as error:
+        raise EnrolmentError(f".identity: {error}") from None
 
 
 def _devices(conn: Connection, entry: PatientEntry, patient: str, now_ms: int, done: Enrolled) -> None:

@@ -51,13 +51,21 @@ class Ins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oid: Oid
 
 
+Reliability = Literal["PROV", "VALI"]
+"""Status of an identity: provisional, or validated with its INS (docs/identity.md)."""
+
+
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who a patient is. `birth_place`: INSEE's code of the commune, or of the country (99…), at birth."""
+
     family_name: Name
     given_names: Name
     birth_date: date
     sex: Literal["female", "male", "unknown"]
     phone: Annotated[str, msgspec.Meta(max_length=40)] | None = None
     ins: Ins | None = None
+    birth_place: Annotated[str, msgspec.Meta(pattern=r"^[0-9][0-9AB][0-9]{3}$")] | None = None
+    reliability: Reliability = "PROV"
 
 
 class DeviceUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,6 +205,8 @@ def _check_patient(entry: PatientEntry, library: Library, faults: list[str]) -> 
         fault = ins_fault(entry.identity.ins.value)
         if fault:
             faults.append(f"{place}.identity.ins.value: {fault}")
+    if entry.identity is not None and entry.identity.reliability == "VALI" and entry.identity.ins is None:
+        faults.append(f"{place}.identity.reliability: VALI needs an INS; without it the status is PROV")
     for index, use in enumerate(entry.devices):
         _check_use(use, f"{place}.devices[{index}]", faults)
     if entry.care_plan is not None:

@@ -160,6 +160,8 @@ make_all() {
   done
   address database_url scad database_password
   for name in feed writer escalation enrol; do address "${name}_database_url" "$name" "${name}_database_password"; done
+  # What identities are encrypted by: copy it to a safe place, apart from backups; without it no name can be read.
+  [ -e "$secrets/identity_keys" ] || echo "1 $(openssl rand -base64 32)" | keep identity_keys
   keep oidc_client_secret < /dev/null # of your identity provider: write it into the file; empty: none
   echo "bridge $(cat "$secrets/mqtt_bridge_password")" | hash_lines | keep mosquitto_passwords
   known operator || add_line operator "$(cat "$secrets/mqtt_operator_password")"

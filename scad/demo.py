@@ -27,6 +27,7 @@ from typing import IO, Any, LiteralString
 
 import psycopg
 
+from alerts.identity.keys import make_master_key
 from scad.clock import Clock, wall_ms
 from scad.services import HOST, Mosquitto, Postgres, Program, Service, Tansu, free_port
 
@@ -110,6 +111,7 @@ class Demo:
             "SCAD_MQTT": mosquitto.address,
             "SCAD_MQTT_PASSWORD": mosquitto.bridge_password,
             "SCAD_DATABASE": postgres.dsn,
+            "SCAD_IDENTITY_KEYS": make_master_key(),
             "SCAD_FEED_PORT": str(self.port),
             "SCAD_PAGE_URL": f"http://{HOST}:{self.port}/",
             "SCAD_TICK_SECONDS": "1",

@@ -53,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """PEM of a client's certificate, with mqtt_key: where the broker asks for one."""
     mqtt_key: str = ""
     database: str = "postgresql://scad@timescaledb:5432/scad"
+    identity_keys: str = ""
+    """Content of the key file that identities are encrypted by (as a file: SCAD_IDENTITY_KEYS_FILE); empty: no
+    identity is written, and of sealed ones none is shown."""
     feed_host: str = "127.0.0.1"
     feed_port: int = 8080
     metrics_host: str = "127.0.0.1"

@@ -19,6 +19,7 @@ use one are marked `services` (chromium: `browser`): `pytest -m "not services"` 
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import tempfile
@@ -45,6 +46,11 @@ SERVICE_FIXTURES = {
     *("mosquitto", "postgres", "database", "kafka", "fresh_kafka", "start_kafka", "tansu"),
     *("promtool", "docker_compose"),
 }
+
+# What the processes and commands of the tests encrypt identities by; made-up patients, so anybody may read it.
+os.environ.setdefault(
+    "SCAD_IDENTITY_KEYS", "1 " + base64.b64encode(b"a key that everybody may know ok").decode()
+)
 
 T = TypeVar("T")
 

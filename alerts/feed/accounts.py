@@ -18,6 +18,7 @@ import psycopg
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from alerts.audit import watch
 from alerts.feed import second_factor
 from alerts.feed.database import Connection, Database
 from alerts.feed.viewer import ROLES, Role, Viewer
@@ -137,6 +138,8 @@ class Accounts:
         """
         login = login.strip().lower()[:64].replace("\0", "")
         account = await self._find(login)
+        if account is not None:
+            watch.says(about=login)  # who somebody tried to be; a name that is no account might be a password
         if account is not None and (minutes := locked_minutes(account, now)):
             return None, minutes
         known = account is not None and account["disabled_at"] is None

@@ -18,6 +18,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import scad
+from alerts.audit.middleware import AuditMiddleware
+from alerts.audit.recorder import Recorder
 from alerts.feed.access import Access
 from alerts.feed.accounts import Accounts, LoginLimiter
 from alerts.feed.actions import actions
@@ -46,6 +48,7 @@ from alerts.feed.stream import Hub
 from alerts.feed.team import team_settings
 from alerts.feed.ward import ward
 from alerts.fhir import FhirError, FhirResponse, fhir, fhir_error, outcome
+from alerts.identity.vault import Vault
 from scad.clock import Clock
 
 log = structlog.get_logger()
@@ -61,16 +64,18 @@ def create_app(
     demonstration: bool = False,
     access: Access | None = None,
     grafana_url: str = "",
+    vault: Vault | None = None,
 ) -> FastAPI:
     """The feed on the database with this connection string.
 
     `clock` is what the pages call now; sessions last by its wall. `demonstration` says on every page that
     the patients are made up; `access` how people get in; `grafana_url` where the dashboards are (empty:
-    nowhere). The pool and the listener start and stop with the application's lifespan.
+    nowhere); `vault` opens and seals identities. The pool and the listener start and stop with the application's
+    lifespan.
     """
     clock, access = clock or Clock(), access or Access()
     metrics = FeedMetrics()
-    pool = Database(database)
+    pool = Database(database, vault)
     feed = Feed(
         database=pool,
         clock=clock,
@@ -79,6 +84,7 @@ def create_app(
         accounts=Accounts(pool),
         limiter=LoginLimiter(),
         templates=make_templates(),
+        trail=Recorder(pool, vault.keys if vault is not None else None),
         demonstration=demonstration,
         access=access,
     )
@@ -124,6 +130,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
     # A log-out that goes on to the provider is a form's answer: the policy must let it.
     form_action = f"'self' {access.provider.origin}" if access.provider is not None else "'self'"
+    app.add_middleware(AuditMiddleware, trail=feed.trail, now_ms=clock.wall)
     app.add_middleware(Guard, metrics=metrics, form_action=form_action)
     app.openapi = partial(complete, app)  # type: ignore[method-assign]
     _handle_errors(app)

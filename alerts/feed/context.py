@@ -12,6 +12,7 @@ from fastapi.security import APIKeyCookie
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from alerts.audit.recorder import Recorder
 from alerts.feed import sessions
 from alerts.feed.access import Access
 from alerts.feed.accounts import Accounts, LoginLimiter, RequestLimiter
@@ -62,6 +63,7 @@ class Feed:
     accounts: Accounts
     limiter: LoginLimiter
     templates: Environment
+    trail: Recorder
     demonstration: bool = False
     access: Access = field(default_factory=Access)
     requests: RequestLimiter = field(default_factory=RequestLimiter)

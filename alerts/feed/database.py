@@ -14,10 +14,11 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
+from alerts.audit.watch import watched_rows
 from alerts.feed.viewer import Viewer
+from alerts.identity.vault import Vault
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
@@ -39,13 +40,31 @@ UNAVAILABLE = (psycopg.OperationalError, PoolTimeout, TooManyRequests)
 """What a request meets while the database is away."""
 
 
+class FeedConnection(psycopg.AsyncConnection[dict[str, Any]]):
+    """A connection of the feed's pool, with what opens identities (None: the process has no key)."""
+
+    vault: Vault | None = None
+
+
+def vault_in(conn: Connection) -> Vault | None:
+    """What opens the identities that this connection reads."""
+    return conn.vault if isinstance(conn, FeedConnection) else None
+
+
 class Database:
     """Opens and closes with the application. Raises UNAVAILABLE's errors while the database is away."""
 
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
+    def __init__(self, dsn: str, vault: Vault | None = None) -> None:
+        self.dsn, self.vault = dsn, vault
+
+        async def configure(conn: Connection) -> None:
+            if isinstance(conn, FeedConnection):
+                conn.vault = vault
+
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             dsn,
+            connection_class=FeedConnection,
+            configure=configure,
             min_size=POOL_MIN,
             max_size=POOL_MAX,
             timeout=POOL_WAIT_S,
@@ -54,7 +73,7 @@ class Database:
             name="feed",
             kwargs={
                 "autocommit": True,
-                "row_factory": dict_row,
+                "row_factory": watched_rows,
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "scad feed",
                 "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",

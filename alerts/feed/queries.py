@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from alerts.feed.database import Connection
+from alerts.feed.database import Connection, vault_in
 from alerts.feed.kinds import unit_of
 from alerts.feed.models import (
     Alert,
@@ -25,6 +25,7 @@ from alerts.feed.models import (
     ReadingOut,
 )
 from alerts.feed.viewer import Viewer
+from alerts.identity.vault import reveal
 
 # An alert's history page; older ones are reached with `before`.
 HISTORY_ALERTS = 50
@@ -86,17 +87,26 @@ async def queue_alerts(conn: Connection, viewer: Viewer, patients: Sequence[str]
 
 
 async def persons(conn: Connection, viewer: Viewer, patients: Iterable[str]) -> dict[str, Person]:
-    """Who these patients are; those that the viewer may not see are not in the answer."""
+    """Who these patients are; those that the viewer may not see are not in the answer.
+
+    A file that was merged into another is shown as the other's person (`holder`).
+    """
     result = await conn.execute(
         f"""
-        select p.patient, p.care_team, t.name as team_name, t.time_zone,
-               i.family_name, i.given_names, i.birth_date, coalesce(i.sex, 'unknown') as sex, i.phone
+        select p.patient, p.care_team, t.name as team_name, t.time_zone, coalesce(l.holder, p.patient) as holder,
+               i.family_name, i.given_names, i.birth_date, coalesce(i.sex, 'unknown') as sex, i.phone,
+               i.sealed, i.wrapped
           from scad.patient p join scad.care_team t using (care_team)
-          left join identity.person i using (patient)
+          left join identity.link l on l.patient = p.patient and l.ended_at is null
+          left join identity.person i on i.patient = coalesce(l.holder, p.patient)
          where p.patient = any(%(patients)s) and {_SEEN}""",  # noqa: S608
         _who(viewer, patients=list(patients)),
     )
-    return {row["patient"]: Person.model_validate(row) for row in await result.fetchall()}
+    vault = vault_in(conn)
+    return {
+        row["patient"]: Person.model_validate({**row, **reveal(vault, row)})
+        for row in await result.fetchall()
+    }
 
 
 async def current_to(conn: Connection, now: datetime) -> datetime | None:

@@ -37,6 +37,8 @@ def enrol(
     from alerts.enrol import announce_everything
     from alerts.enrol import enrol as write
     from alerts.enrolment import EnrolmentError, read_enrolment
+    from alerts.identity.keys import KeyFileError
+    from alerts.identity.vault import vault_of
     from alerts.outbox import publish_outbox
     from scad.database import opened_database
     from streams.kafka import ensure_topics, make_producer
@@ -54,10 +56,11 @@ def enrol(
     if check:
         print(f"{sum(len(document.patients) for document in documents)} patients, no fault found")
         return
-    with opened_database(EnrolmentError) as (settings, conn):
+    with opened_database(EnrolmentError, KeyFileError) as (settings, conn):
         now_ms = settings.make_clock().now_ms()
+        vault = vault_of(settings.identity_keys)
         for document in documents:
-            done = write(conn, document, now_ms)
+            done = write(conn, document, now_ms, vault=vault)
             print(
                 f"{document.source}: {len(document.patients)} patients; new or moved: {len(done.patients)},"
                 f" identities: {len(done.identities)}, devices: {len(set(done.devices))},"

@@ -24,13 +24,16 @@ def register(app: typer.Typer) -> None:
         from alerts.feed.access import access_of
         from alerts.feed.app import create_app
         from alerts.feed.server import make_server
+        from alerts.identity.keys import KeyFileError
+        from alerts.identity.vault import vault_of
         from scad.log import configure_logs
         from scad.settings import SettingsError, load_settings
 
         try:
             settings = load_settings()
             access = access_of(settings)
-        except SettingsError as error:
+            vault = vault_of(settings.identity_keys)
+        except (SettingsError, KeyFileError) as error:
             print(error, file=sys.stderr)
             raise typer.Exit(2) from None
         configure_logs(settings.log_level, "feed")
@@ -40,6 +43,7 @@ def register(app: typer.Typer) -> None:
             demonstration=demonstration,
             access=access,
             grafana_url=settings.grafana_url,
+            vault=vault,
         )
         make_server(
             application, host or settings.feed_host, port or settings.feed_port, trusted_proxies

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,9 +11,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from hypothesis import given
 from hypothesis import strategies as st
+from sealing import vault_of_tests
 
-from alerts.enrol import AssignmentConflictError, Interval, announce_everything, assign, enrol
+from alerts.enrol import AssignmentConflictError, Interval, announce_everything, assign
+from alerts.enrol import enrol as enrol_with
 from alerts.enrolment import Enrolment, EnrolmentError, ins_fault, parse_enrolment
+from alerts.identity.store import read
 from alerts.outbox import publish_outbox
 from alerts.store.connection import Connection
 from devices.times import parse_instant
@@ -24,6 +28,8 @@ from streams.plans import CarePlan, DeviceAssignments
 from streams.protocols import load_published
 
 LIBRARY = load_published()
+VAULT = vault_of_tests()
+enrol = partial(enrol_with, vault=VAULT)
 NOW_MS = parse_instant("2026-03-01T08:00:00Z")[0]
 OID = "1.2.250.1.213.1.4.10"
 
@@ -79,8 +85,11 @@ def test_a_patient_is_enrolled_with_device_and_care_plan(store: Connection):
         NOW_MS,
     )
     assert (done.patients, done.devices, done.care_plans) == (["p-1"], ["sc-1"], ["p-1"])
-    assert store.execute("select family_name, ins from identity.person").fetchall() == [
-        ("MARTIN", "248057500100134")
+    traits = read(store, VAULT, "p-1")
+    assert traits is not None
+    assert (traits.family_name, traits.ins) == ("MARTIN", "248057500100134")
+    assert store.execute("select family_name, given_names, ins from identity.person").fetchall() == [
+        (None,) * 3
     ]
     (topic, key, value), (plan_topic, plan_key, plan) = outbox(store)
     assert (topic, key) == (topics.ASSIGNMENTS, "sc-1")

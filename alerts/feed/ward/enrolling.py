@@ -22,6 +22,7 @@ from alerts.feed.ward.forms import NAME_MAX, Form, filled, offset_min
 from alerts.feed.ward.plan_form import EVERY_LEAST_HOURS, every_at_most, protocols_of, rhythms_of
 from alerts.feed.ward.plans import library
 from alerts.feed.ward.transaction import changing
+from alerts.identity.store import find
 from alerts.store.connection import Connection as Plain
 from devices.times import format_instant, to_datetime
 from streams.plans import PlanVersion, Schedule
@@ -39,11 +40,6 @@ INS_OIDS = {
 }
 """Kinds of INS (clinical reference, section 8.3)."""
 MADE_UP_OID, REAL_OID = "1.2.250.1.213.1.4.10", "1.2.250.1.213.1.4.8"
-
-_SAME = """
-select p.patient, i.family_name, i.given_names from identity.person i join scad.patient p using (patient)
- where lower(i.family_name) = lower(%s) and lower(i.given_names) = lower(%s) and i.birth_date = %s
- order by p.enrolled_at limit 1"""
 
 
 @enrolling.get("/enrol")
@@ -157,14 +153,14 @@ async def _enrol(
     """Write everything in one transaction; None when something was refused, which is noted in the form."""
     document = Enrolment("form", (), (entry,), frozenset({entry.place}))
     patient, person = str(entry.patient), entry.identity
-    serials = [serial for serial, _ in devices]
+    serials, vault = [serial for serial, _ in devices], feed.database.vault
 
     def work(conn: Plain) -> None:
         if person is not None and not form.ticked("another"):
-            same = conn.execute(_SAME, (person.family_name, person.given_names, person.birth_date)).fetchone()
-            if same is not None:
-                raise ChangeRefusedError("known-already", patient=str(same[0]))
-        enrol(conn, document, now_ms)
+            same = find(conn, vault, person.family_name, person.given_names, person.birth_date)
+            if same:
+                raise ChangeRefusedError("known-already", patient=same[0])
+        enrol(conn, document, now_ms, vault=vault, by=viewer.login)
         for serial, model in devices:
             try:
                 attach_device(conn, patient, serial, model, now_ms, viewer.login, now_ms)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psycopg
 from made_up_ward import NOW_MS, PASSWORD
+from sealing import vault_of_tests
 
 from alerts.feed.access import Access
 from alerts.feed.app import create_app
@@ -84,7 +85,7 @@ def running(
 ) -> Iterator[RunningFeed]:
     """The feed on the database at `address`, stopped at the end of the block."""
     hands = hands or Hands()
-    app = create_app(address, Clock(wall=hands), access=access)
+    app = create_app(address, Clock(wall=hands), access=access, vault=vault_of_tests())
     server = make_server(app, "127.0.0.1", port)
     thread = threading.Thread(target=server.run, name="feed under test")
     thread.start()

@@ -24,6 +24,8 @@ Connection = psycopg.Connection[Any]
 
 # Tables that scad_feed reads and writes as its session's teams allow.
 GUARDED = {
+    "identity.index_key",
+    "identity.link",
     "identity.person",
     "scad.absence",
     "scad.access_event",
@@ -205,7 +207,12 @@ def test_a_person_sees_the_rows_of_the_own_team_in_every_relation_and_no_other(
         assert found <= {f"p-{team}"}, relation
         if not found:
             empty.add(relation)
-    assert empty <= {"scad.absence", "scad.plan_proposal", "scad.manual_reading"}  # nothing is in them
+    assert empty <= {
+        "identity.link",
+        "scad.absence",
+        "scad.plan_proposal",
+        "scad.manual_reading",
+    }  # nothing is in them
 
 
 def test_an_auditor_without_a_team_sees_all_and_changes_nothing(conn: Connection):

@@ -11,7 +11,9 @@ import httpx
 import msgspec
 from feed_server import RunningFeed, csrf_of
 from made_up_ward import DAY, HOUR, NOW_MS
+from sealing import vault_of_tests
 
+from alerts.identity.store import read
 from alerts.store import write_readings
 from devices.readings import Reading
 from devices.times import format_instant, to_datetime
@@ -98,10 +100,11 @@ def test_a_patient_is_enrolled_from_the_form_and_kafka_is_told(feed: RunningFeed
     assert answer.status_code == 303, answer.text
     patient = re.fullmatch(r"/patients/(p-[0-9a-f]{32})\?said=enrolled", answer.headers["location"])
     assert patient is not None
-    person = rows(
-        feed, "select family_name, ins, ins_oid from identity.person where patient = %s", patient[1]
-    )
-    assert person == [("Auvray", "248057500100134", "1.2.250.1.213.1.4.10")]
+    person = read(feed.conn, vault_of_tests(), patient[1])
+    assert person is not None
+    assert (person.family_name, person.ins, person.ins_oid) == (
+        "Auvray", "248057500100134", "1.2.250.1.213.1.4.10"
+    )  # fmt: skip
     plan = plan_of(feed, patient[1])
     assert (plan.care_team, plan.versions[0].protocols) == ("caen", ("heart-failure",))
     assert plan.versions[0].schedule["body-weight"].every_hours == 12
