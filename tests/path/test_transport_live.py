@@ -8,6 +8,7 @@ from base64 import b64decode
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from deployment import PARTITIONS, Deployment, Reader, assignments, load, publish, run
 from stand_in import Counted
 from test_worker_live import assert_each_once, assert_signals_without_gap, canonical
@@ -115,6 +116,31 @@ def test_damaged_records_are_put_aside_and_their_patients_made_anew_while_the_ot
             assert {entry["reason"] for entry in entries} == {"damaged-state"}
             assert {b64decode(entry["raw"]) for entry in entries} == damage.keys()
             assert all("scad-worker-patients-changelog[" in entry["detail"] for entry in entries)
+
+    run(main())
+
+
+def test_a_changelog_partition_that_became_empty_is_recovered_from(deployment: Deployment) -> None:
+    async def main() -> None:
+        settings = deployment.settings
+        loose = kafka.TopicSpec(kafka.PATIENTS_CHANGELOG, {"cleanup.policy": "compact,delete"})
+        await kafka.ensure_topics(
+            settings, [loose]
+        )  # Kafka empties no topic that is compacted only, as ours are
+        gone = Record(kafka.PATIENTS_CHANGELOG, encode_key("p-gone", Token(0, 0)), None)
+        await publish(settings, [gone._replace(partition=number) for number in range(PARTITIONS)])
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+        await admin.start()
+        try:
+            parts = [TopicPartition(kafka.PATIENTS_CHANGELOG, number) for number in range(PARTITIONS)]
+            await admin.delete_records({part: RecordsToDelete(1) for part in parts})
+        finally:
+            await admin.close()
+        await publish(settings, canonical(10, range(5)))
+        async with Reader(settings, kafka.PATIENTS_CHANGELOG) as reader:
+            worker = deployment.worker()
+            await reader.until(lambda: reader.applied() == 50, "all readings")
+            assert worker.stop() == 0, worker.tail()
 
     run(main())
 
