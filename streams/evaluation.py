@@ -42,7 +42,7 @@ class Evaluator:
         steps = program.steps[index + 1].get(o.kind)
         if steps:
             moment = self._moment
-            moment.now = moment.answers = None
+            moment.now = moment.beat = moment.answers = None
             if index >= 0:
                 version = state.timeline.versions[index]
                 moment.day, moment.minute = version.local(o.at_ms, o.offset_min)

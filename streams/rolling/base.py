@@ -141,7 +141,9 @@ PERSONAL_FACTS = frozenset({"pregnancy", "scale-1", "scale-2", "known", "new", "
 class Moment:
     """Where in the patient's own time an observation stands. One object is reused for a whole pass."""
 
-    __slots__ = ("answers", "clinical_open", "conflicts", "day", "minute", "now", "own_open", "personal")
+    __slots__ = (
+        "answers", "beat", "clinical_open", "conflicts", "day", "minute", "now", "own_open", "personal",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.day = 0
@@ -156,12 +158,14 @@ class Moment:
         """Whether a clinical alert that watches this kind is open: a baseline does not learn meanwhile."""
         self.now: Ref | None = None
         """The observation as a reference with its first number, once some statistic has asked for it."""
+        self.beat: Ref | None = None
+        """The observation as a reference with its pulse, once some statistic has asked for it."""
         self.answers: Any = None
         """The observation as the answers that speak for later readings (symptoms.LastAnswers), once asked for."""
 
     def observe(self) -> None:
         """The next observation begins."""
-        self.now = self.answers = None
+        self.now = self.beat = self.answers = None
 
     def ref(self, o: Observation) -> Ref:
         """The observation with its first number: one object for all statistics that keep or name it."""
@@ -170,6 +174,13 @@ class Moment:
             x = o.x
             now = self.now = Ref(o.at_ms, o.offset_min, o.device, o.epoch, o.seq, o.kind, x[0] if x else None)
         return now
+
+    def pulse(self, o: Observation, value: float) -> Ref:
+        """The observation with the pulse that a cuff or an oximeter counted: one object for all statistics."""
+        beat = self.beat
+        if beat is None:
+            beat = self.beat = ref(o, value)
+        return beat
 
 
 NO_FACTS: frozenset[str] = frozenset()

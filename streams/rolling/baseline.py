@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from operator import itemgetter
 
 import msgspec
 
@@ -75,17 +74,18 @@ def learn(baseline: Baseline, usual: Usual, at_ms: int, day: int, value: float) 
             old = old[1 - MAX_WAITING :]
         waiting = (*old, (at_ms, day, value))
         return Baseline(baseline.days, waiting, baseline.centre, baseline.scale, baseline.centre_day)
-    due = [w for w in old if w[0] <= until_ms]
-    waiting = (*old[len(due) :], (at_ms, day, value))
-    days = list(baseline.days)
-    for _, on, number in due:
+    count = 1  # those due come first
+    while count < len(old) and old[count][0] <= until_ms:
+        count += 1
+    waiting = (*old[count:], (at_ms, day, value))
+    first = day - WINDOW_DAYS
+    days = [d for d in baseline.days if d[0] > first]
+    for _, on, number in old[:count]:
         if days and days[-1][0] == on:
             _, mean, n = days[-1]
             days[-1] = (on, mean + (number - mean) / (n + 1), n + 1)
-        else:
+        elif on > first:
             days.append((on, number, 1))
-    first = day - WINDOW_DAYS
-    days = [d for d in days if d[0] > first]
     centre, scale = _centre(days, usual)
     if centre is None:
         return Baseline(tuple(days), waiting)
@@ -95,17 +95,17 @@ def learn(baseline: Baseline, usual: Usual, at_ms: int, day: int, value: float) 
     return Baseline(tuple(days), waiting, centre, scale, day)
 
 
-_mean_of = itemgetter(1)
-
-
 def _centre(days: list[tuple[int, float, int]], usual: Usual) -> tuple[float | None, float]:
     """(median, scale) of the daily means; (None, 0) while there are too few."""
     n = len(days)
     if n < PROVISIONAL_DAYS:
         return None, 0.0
-    values = sorted(map(_mean_of, days))
+    values = [mean for _, mean, _ in days]
+    values.sort()
     centre = _middle(values, n)
-    scale = max(MAD_TO_SD * _middle(sorted([abs(v - centre) for v in values]), n), usual.floor)
+    away = [v - centre if v > centre else centre - v for v in values]
+    away.sort()  # quick: they fall to the middle and rise from there
+    scale = max(MAD_TO_SD * _middle(away, n), usual.floor)
     if n < FULL_DAYS:
         scale = math.sqrt((n * scale**2 + PRIOR_DAYS * usual.prior_sd**2) / (n + PRIOR_DAYS))
     return centre, scale

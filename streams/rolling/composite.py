@@ -84,54 +84,50 @@ class Composite:
     def add(self, state: Signs, o: Observation, moment: Moment) -> tuple[Signs, Measure | None]:
         if o.artefact:
             return state, None
-        after = self._taken(state, o, moment)
-        if after is state:
-            return state, None
-        return after, Measure((self._score(after, o.at_ms),), (self._tell, after, o))
-
-    def _taken(self, state: Signs, o: Observation, moment: Moment) -> Signs:
-        kind = o.kind
-        first = o.x[0] if o.x else None
+        kind, x = o.kind, o.x
+        weight, rate, oxygen, illness = state.weight, state.rate, state.oxygen, state.illness
         if kind == "symptoms":
             value = illness_of(o)
-            illness = self._sign(state.illness, ILLNESS, value, 1.0, o, moment, ref(o, value))
-            return Signs(state.weight, state.rate, state.oxygen, illness)
-        if first is None:
-            return state
-        if kind == "body-weight":
-            weight = self._sign(state.weight, WEIGHT, first, 1.0, o, moment, moment.ref(o))
-            return Signs(weight, state.rate, state.oxygen, state.illness)
-        if kind == "oxygen-saturation":
-            oxygen = self._sign(state.oxygen, OXYGEN, first, -1.0, o, moment, moment.ref(o))
-            return Signs(state.weight, state.rate, oxygen, state.illness)
-        if kind == "heart-rate" and not o.x[1]:
-            rate = self._sign(state.rate, RATE, first, 1.0, o, moment, moment.ref(o))
-            return Signs(state.weight, rate, state.oxygen, state.illness)
-        if kind == "blood-pressure" and o.x[2] is not None:
-            rate = self._sign(state.rate, RATE, o.x[2], 1.0, o, moment, ref(o, o.x[2]))
-            return Signs(state.weight, rate, state.oxygen, state.illness)
-        return state
+            illness = self._sign(illness, ILLNESS, value, 1.0, o, moment, ref(o, value))
+        elif not x or x[0] is None:
+            return state, None
+        elif kind == "blood-pressure":
+            if x[2] is None:
+                return state, None
+            rate = self._sign(rate, RATE, x[2], 1.0, o, moment, moment.pulse(o, x[2]))
+        elif kind == "heart-rate":
+            if x[1]:
+                return state, None
+            rate = self._sign(rate, RATE, x[0], 1.0, o, moment, moment.ref(o))
+        elif kind == "body-weight":
+            weight = self._sign(weight, WEIGHT, x[0], 1.0, o, moment, moment.ref(o))
+        elif kind == "oxygen-saturation":
+            oxygen = self._sign(oxygen, OXYGEN, x[0], -1.0, o, moment, moment.ref(o))
+        else:
+            return state, None
+        score, cap, oldest_ms = 0.0, self.cap, o.at_ms - self.memory_ms
+        of_weight, of_rate, of_oxygen, of_illness = self.shares
+        if (smooth := weight.smooth) > 0.0 and weight.at_ms >= oldest_ms:
+            score += of_weight * (smooth if smooth < cap else cap)
+        if (smooth := rate.smooth) > 0.0 and rate.at_ms >= oldest_ms:
+            score += of_rate * (smooth if smooth < cap else cap)
+        if (smooth := oxygen.smooth) > 0.0 and oxygen.at_ms >= oldest_ms:
+            score += of_oxygen * (smooth if smooth < cap else cap)
+        if (smooth := illness.smooth) > 0.0 and illness.at_ms >= oldest_ms:
+            score += of_illness * (smooth if smooth < cap else cap)
+        after = Signs(weight, rate, oxygen, illness)
+        return after, Measure((score,), (self._tell, after, o))
 
     def _sign(
         self, sign: Sign, usual: Usual, value: float, way: float, o: Observation, moment: Moment, now: Ref
     ) -> Sign:
         """The sign after one more value: smoothed once a day, by the day's first value."""
-        baseline, smooth = sign.baseline, sign.smooth
-        if moment.day != sign.day and baseline.centre is not None:
+        baseline, smooth, day = sign.baseline, sign.smooth, moment.day
+        if day != sign.day and baseline.centre is not None:
             deviation = max(-1.0, min(2.0 * self.cap, way * baseline.z(value)))
             smooth += self.smoothing * (deviation - smooth)
-        baseline = forget(baseline) if moment.own_open else learn(baseline, usual, o.at_ms, moment.day, value)
-        return Sign(baseline, smooth, o.at_ms, moment.day, now)
-
-    def _score(self, signs: Signs, at_ms: int) -> float:
-        score, oldest_ms, cap = 0.0, at_ms - self.memory_ms, self.cap
-        for sign, share in zip(
-            (signs.weight, signs.rate, signs.oxygen, signs.illness), self.shares, strict=True
-        ):
-            smooth = sign.smooth
-            if smooth > 0.0 and sign.at_ms >= oldest_ms:
-                score += share * (smooth if smooth < cap else cap)
-        return score
+        baseline = forget(baseline) if moment.own_open else learn(baseline, usual, o.at_ms, day, value)
+        return Sign(baseline, smooth, o.at_ms, day, now)
 
     def _tell(self, signs: Signs, o: Observation) -> Told:
         """The signs that give half a point or more."""

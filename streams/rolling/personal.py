@@ -114,19 +114,32 @@ def _tell_session(readings: tuple[Ref, ...], mean: float, usual: float) -> Told:
     return readings, {"measured": mean, "usual": usual}
 
 
+LONG_BEFORE = -(1 << 30)
+"""Before every day."""
+
+
 class Sum(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A cumulative sum, the day it was last added to, and its baseline."""
+    """A cumulative sum, the day it was last added to, and its baseline; since which day the baseline has been frozen
+    (LONG_BEFORE: it is not), and on how many days in a row nothing was added."""
 
     baseline: Baseline = EMPTY
     total: float = 0.0
-    day: int = -(1 << 30)
+    day: int = LONG_BEFORE
+    frozen_since: int = LONG_BEFORE
+    falling: int = 0
 
 
 class Cusum:
-    """Upper cumulative sum of a day's first weight: S = max(0, S + (w − μ0)/σ − k) (reference 1.3).
+    """Upper cumulative sum of a day's first weight: S = max(0, S + z − k), z = (w − μ0)/σ (reference 1.3).
 
     μ0 and σ come from the personal baseline, which is frozen while S is above `freeze_above` (half of the
     alert's limit), so that a slow rise is not learnt.
+
+    Three bounds keep the sum from what a bare one does after a signal, which is to stand for weeks while the weight is
+    usual again: S is at most `cap`; a day adds at most `most` (robust CUSUM, Lucas and Crosier 1982: one person's
+    foot on another's scale is no trend); and the chart is restarted, as charts are once a cause has been seen to
+    (Montgomery): S is 0 after `usual_days` days in a row that add nothing. A rise that has lasted `restart_days` is no
+    longer news: the chart begins anew and learns its baseline from then on (self-starting, Hawkins 1987).
     """
 
     channels: ClassVar[tuple[str, ...]] = ("sum",)
@@ -137,26 +150,35 @@ class Cusum:
         self.kinds = frozenset({"body-weight"})
         self.k = parameters.number("k", 0.5, low=0.0, high=5.0)
         self.freeze_above = parameters.number("freeze_above", 2.5, low=0.1, high=50.0)
-        self.cap = parameters.number("cap", 20.0, low=1.0, high=1000.0)
+        self.cap = parameters.number("cap", 10.0, low=1.0, high=1000.0)
+        self.most = parameters.number("most", 3.0, low=0.5, high=100.0)
+        self.usual_days = int(parameters.number("usual_days", 3, low=1, high=28))
+        self.restart_days = int(parameters.number("restart_days", 28, low=7, high=365))
         self.usual = usual_of(parameters)
 
     def initialize(self) -> Sum:
         return Sum()
 
     def add(self, state: Sum, o: Observation, moment: Moment) -> tuple[Sum, Measure | None]:
-        weight = o.x[0]
-        if o.artefact or weight is None or moment.day == state.day:
+        weight, day = o.x[0], moment.day
+        if o.artefact or weight is None or day == state.day:
             return state, None
-        baseline, total = state.baseline, state.total
+        baseline, total, since, falling = state.baseline, state.total, state.frozen_since, state.falling
         measure = None
         if baseline.centre is not None:
-            total = min(self.cap, max(0.0, total + baseline.z(weight) - self.k))
+            step = min(self.most, baseline.z(weight)) - self.k
+            falling = falling + 1 if step <= 0.0 else 0
+            anew = since != LONG_BEFORE and day - since >= self.restart_days
+            total = 0.0 if anew or falling >= self.usual_days else min(self.cap, max(0.0, total + step))
             measure = Measure((total,), (tell_two, moment.ref(o), "weight", weight, "usual", baseline.centre))
+            if anew:
+                baseline = EMPTY
         if total > self.freeze_above:
-            baseline = forget(baseline)
-        else:
-            baseline = learn(baseline, self.usual, o.at_ms, moment.day, weight)
-        return Sum(baseline, total, moment.day), measure
+            return Sum(forget(baseline), total, day, day if since == LONG_BEFORE else since, falling), measure
+        falling = min(falling, self.usual_days)  # so that a well patient's state comes to rest
+        return Sum(
+            learn(baseline, self.usual, o.at_ms, day, weight), total, day, LONG_BEFORE, falling
+        ), measure
 
 
 class Means(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -171,11 +171,11 @@ def _with_input(state: Inputs, o: Observation, moment: Moment) -> Inputs:
     elif kind == "blood-pressure":
         systolic = moment.ref(o)
         if o.x[2] is not None:
-            pulse = ref(o, o.x[2])
+            pulse = moment.pulse(o, o.x[2])
     elif kind == "oxygen-saturation":
         saturation, supplemental = moment.ref(o), bool(o.x[1])
         if o.x[2] is not None:
-            pulse = ref(o, o.x[2])
+            pulse = moment.pulse(o, o.x[2])
     elif kind == "heart-rate":
         pulse = moment.ref(o)
     elif kind == "temperature":

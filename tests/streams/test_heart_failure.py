@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import pytest
 
 from tests.streams.timeline import Patient, plan, version
@@ -199,17 +201,42 @@ def test_moving_averages_need_ten_days() -> None:
     assert "weight-macd" not in daily(Patient(HF), [80.0] * 5 + [84.0] * 4).rules_raised()
 
 
-def test_a_cumulative_sum_learns_a_fortnight_then_tells_a_lasting_rise_until_it_is_gone() -> None:
+def test_a_cumulative_sum_learns_a_fortnight_then_tells_a_lasting_rise_until_the_weight_is_usual_again() -> (
+    None
+):
     patient = daily(Patient(HF), [80.0] * 16).quiet()
-    patient.at("2026-01-17 07:00").weight(80.7).quiet("weight-cusum")  # z = 3.5 with σ = 0.2: S = 3
-    patient.at("2026-01-18 07:00").weight(80.7).raised("weight-cusum", "medium")
+    patient.at("2026-01-17 07:00").weight(80.5).quiet("weight-cusum")  # z = 2.5 with σ = 0.2: S = 2
+    patient.at("2026-01-18 07:00").weight(80.5).quiet("weight-cusum")
+    patient.at("2026-01-19 07:00").weight(80.5).raised("weight-cusum", "medium")
     assert patient.signal("weight-cusum").value == pytest.approx(6.0)
-    patient.at("2026-01-18 19:00").weight(80.7).quiet("weight-cusum")  # a day's first weight counts
-    for day in range(19, 28):  # half a standard deviation a day, until 1 is left
-        patient.at(f"2026-01-{day} 07:00").weight(80.0)
+    patient.at("2026-01-19 19:00").weight(80.5).quiet("weight-cusum")  # a day's first weight counts
+    for day in (20, 21):
+        patient.at(f"2026-01-{day} 07:00").weight(80.1)  # z = 0.5: nothing is added
     assert patient.open("weight-cusum") is not None
-    patient.at("2026-01-28 07:00").weight(80.0).at("2026-01-29 07:00").weight(80.0)
+    patient.at("2026-01-22 07:00").weight(80.1).cleared("weight-cusum")
+
+
+def test_another_persons_weight_is_no_trend_of_this_ones() -> None:
+    patient = daily(Patient(HF), [80.0] * 16).quiet()
+    patient.at("2026-01-17 07:00").weight(95.0).quiet("weight-cusum")
+    patient.at("2026-01-18 07:00").weight(80.0).quiet("weight-cusum")
+
+
+def test_after_four_weeks_a_higher_weight_is_the_usual_one_and_the_chart_begins_anew() -> None:
+    patient = daily(Patient(HF), [80.0] * 16 + [81.0] * 15)
+
+    def weighs(kg: float, first: str, days: int) -> None:
+        for day in range(days):
+            patient.at(f"{date.fromisoformat(first) + timedelta(day)} 07:00").weight(kg)
+
+    weighs(81.0, "2026-02-01", 14)
+    assert patient.open("weight-cusum") is not None
+    weighs(81.0, "2026-02-15", 1)
+    patient.cleared("weight-cusum")
+    weighs(81.0, "2026-02-16", 14)
     assert patient.open("weight-cusum") is None
+    weighs(82.5, "2026-03-02", 3)
+    assert patient.open("weight-cusum") is not None
 
 
 def test_the_usual_weight_is_unknown_in_the_first_week() -> None:
