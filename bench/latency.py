@@ -1,0 +1,196 @@
+"""From a device's publish to the page: how long an alert takes at 1 %, 25 % and 75 % of what the machine can do.
+
+    python -m bench.latency [--devices 600] [--probes 200] [--json bench/results/latency.json]
+
+The whole real path: devices with the reference firmware, mosquitto, bridge, Kafka, worker with its writer, TimescaleDB,
+feed, and its event stream. First the capacity: readings offered faster than they can be stored. Then, at each share of
+it, devices send readings one by one while probes, each of a patient of its own, send a dangerously low glucose; what is
+measured is the time until the event stream has the alert. Everything, the devices too, shares one machine. `--check`
+ends with status 1 when the goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "path"))
+
+import httpx
+from whole_platform import DAY_MS, DEVICE_PASSWORD, Platform, device, patient  # type: ignore[import-not-found]
+
+from bench.processes import RESULTS, result
+from devices.driver import Driver
+from devices.firmware import Firmware
+from devices.outbox import OutboxStore
+from scad.services import HOST, Kafka, Postgres
+
+SAYS = "From publish to the page's event stream at 1 %, 25 % and 75 % of the capacity"
+SHARES = (0.01, 0.25, 0.75)
+GOAL_SHARE, GOAL_MS = 0.25, 500.0
+PROBES_PER_S = 5.0
+OFFERED_PER_S = 4_000.0  # above what any part of the path takes on two cores
+BURST_READINGS = 50
+"""Readings of each device while the capacity is measured: the bridge lets 60 pass before it calls them a backlog."""
+REFILL_SECONDS = 32.0  # until it would let as many pass again
+SETTLE_SECONDS = 600.0
+STEP_SECONDS = 0.02
+LOW_MG_DL = 45
+
+
+class Page(threading.Thread):
+    """One browser's event stream; remembers when it first heard of each patient."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        super().__init__(daemon=True)
+        self._client = client
+        self.heard: dict[str, float] = {}
+        self.open = threading.Event()
+
+    def run(self) -> None:
+        timeout = httpx.Timeout(30, read=None)
+        with self._client.stream("GET", "/api/stream", timeout=timeout) as answer:
+            self.open.set()
+            for line in answer.iter_lines():
+                if line.startswith("data: ") and '"patient"' in line:
+                    self.heard.setdefault(json.loads(line[6:])["patient"], time.perf_counter())
+
+
+class WholePath:
+    """The platform, its devices, and a page that listens."""
+
+    def __init__(self, stack: ExitStack, folder: Path, asked: argparse.Namespace) -> None:
+        kafka = stack.enter_context(Kafka(folder / "kafka").start())
+        postgres = stack.enter_context(Postgres(folder / "postgres").start())
+        self.platform = Platform(folder, kafka, postgres)
+        stack.callback(self.platform.stop)
+        begin_ms = self.platform.now_ms() - 30 * DAY_MS
+        self.loads = [f"sc-{number}" for number in range(asked.devices)]
+        self.probes = [f"pr-{number}" for number in range(asked.probes * len(SHARES))]
+        plans = [(name, "heart-failure") for name in self.loads] + [
+            (name, "diabetes") for name in self.probes
+        ]
+        self.platform.enrol(
+            *(patient(f"p-{name}", [device(name, begin_ms)], [of], begin_ms) for name, of in plans)
+        )
+        self.platform.start()
+        store = OutboxStore(folder / "outbox", durable=False)
+        stack.callback(store.close)
+        self.clients = {name: Firmware(name, store.open(name), password=DEVICE_PASSWORD) for name, _ in plans}
+        self.driver = stack.enter_context(Driver(HOST, self.platform.mosquitto.port))
+        for client in self.clients.values():
+            self.driver.add(client)
+        self.page = Page(self.platform.feed_login())
+        self.page.start()
+        self.page.open.wait()
+        self.sent = 0
+
+    def load(self, readings: int) -> None:
+        """So many more readings, the devices in turn; a weight that changes nothing."""
+        now_ms = self.platform.now_ms()
+        for _ in range(readings):
+            client = self.clients[self.loads[self.sent % len(self.loads)]]
+            client.measure("body-weight", {"weight": 80.0}, now_ms, 60)
+            self.sent += 1
+
+    def stored(self) -> int:
+        return int(self.platform.count("select count(*) from scad.reading where device like 'sc-%%'"))
+
+    def until_stored(self) -> None:
+        self.platform.until(lambda: self.stored() >= self.sent, "rows", SETTLE_SECONDS)
+
+    def capacity(self) -> float:
+        """Readings a second that are stored when more are offered."""
+        readings = BURST_READINGS * len(self.loads)
+        self.load(len(self.loads))  # every device is on the line
+        self.until_stored()
+        before, began = self.sent, time.perf_counter()
+        while self.sent - before < readings:
+            due = min(readings, int((time.perf_counter() - began) * OFFERED_PER_S))
+            self.load(due - (self.sent - before))
+            time.sleep(STEP_SECONDS)
+        self.until_stored()
+        return readings / (time.perf_counter() - began)
+
+    def level(self, per_s: float, probes: list[str]) -> list[float]:
+        """Milliseconds of each probe, while devices send so many readings a second."""
+        sent: dict[str, float] = {}
+        began, before = time.perf_counter(), self.sent
+        while len(sent) < len(probes):
+            passed = time.perf_counter() - began
+            self.load(max(0, int(passed * per_s) - (self.sent - before)))
+            if passed * PROBES_PER_S >= len(sent):
+                name = probes[len(sent)]
+                sent[f"p-{name}"] = time.perf_counter()
+                self.clients[name].measure("glucose", {"glucose": LOW_MG_DL}, self.platform.now_ms(), 60)
+            time.sleep(STEP_SECONDS)
+        self.platform.until(lambda: sent.keys() <= self.page.heard.keys(), "every alert", SETTLE_SECONDS)
+        self.until_stored()
+        return sorted((self.page.heard[name] - at) * 1_000 for name, at in sent.items())
+
+
+def line(share: float, per_s: float, took_ms: list[float]) -> dict[str, Any]:
+    def at(rank: float) -> float:
+        return round(took_ms[min(len(took_ms) - 1, int(len(took_ms) * rank))], 1)
+
+    return {
+        "share_of_capacity": share,
+        "readings_per_second": round(per_s, 1),
+        "probes": len(took_ms),
+        "p50_ms": round(median(took_ms), 1),
+        "p99_ms": at(0.99),
+        "p99_9_ms": at(0.999),
+        "most_ms": round(took_ms[-1], 1),
+    }
+
+
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scad-bench-")))
+        folder.chmod(0o711)  # PostgreSQL runs as nobody
+        path = WholePath(stack, folder, asked)
+        capacity = path.capacity()
+        print(f"capacity: {capacity:,.0f} readings/s", file=sys.stderr, flush=True)
+        lines = []
+        for number, share in enumerate(SHARES):
+            time.sleep(REFILL_SECONDS)
+            probes = path.probes[number * asked.probes : (number + 1) * asked.probes]
+            lines.append(line(share, capacity * share, path.level(capacity * share, probes)))
+            print(lines[-1], file=sys.stderr, flush=True)
+        return {"capacity_per_second": round(capacity), "devices": asked.devices, "latency": lines}
+
+
+def missed(figures: dict[str, Any]) -> list[str]:
+    """The goal that is missed, in words."""
+    return [
+        f"p99 is {of['p99_ms']} ms at {of['share_of_capacity']:.0%} of the capacity, more than {GOAL_MS:g}"
+        for of in figures["latency"]
+        if of["share_of_capacity"] == GOAL_SHARE and of["p99_ms"] > GOAL_MS
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.latency", description=SAYS)
+    parser.add_argument("--devices", type=int, default=600, help="each may send 2 readings a second for ever")
+    parser.add_argument("--probes", type=int, default=200, help="at each share of the capacity; 5 a second")
+    parser.add_argument("--json", type=Path, default=RESULTS / "latency.json")
+    parser.add_argument("--check", action="store_true", help="status 1 when the goal is missed")
+    asked = parser.parse_args(arguments)
+    with result(asked.json) as figures:
+        figures.update(measure(asked))
+    faults = missed(figures)
+    for fault in faults:
+        print(f"missed: {fault}", file=sys.stderr)
+    return 1 if faults and asked.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
