@@ -2,11 +2,12 @@
 
     python -m bench.latency [--devices 600] [--probes 200] [--json bench/results/latency.json]
 
-The whole real path: devices with the reference firmware, mosquitto, bridge, Kafka, worker with its writer, TimescaleDB,
-feed, and its event stream. First the capacity: readings offered faster than they can be stored. Then, at each share of
-it, devices send readings one by one while probes, each of a patient of its own, send a dangerously low glucose; what is
-measured is the time until the event stream has the alert. Everything, the devices too, shares one machine. `--check`
-ends with status 1 when the goal is missed.
+The whole real path: devices with the reference firmware, mosquitto, bridge, Kafka, worker with its writer,
+TimescaleDB, feed, and its event stream. First the capacity: readings offered faster than they can be stored, and
+what each process spends on them, sent one by one and several in a message. Then, at each share of it, devices send
+readings one by one while probes, each of a patient of its own, send a dangerously low glucose; what is measured is
+the time until the event stream has the alert. Everything, the devices too, shares one machine. `--check` ends with
+status 1 when the goal is missed.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "path"))
 
 import httpx
-from whole_platform import DAY_MS, DEVICE_PASSWORD, Platform, device, patient  # type: ignore[import-not-found]
+from whole_platform import DAY_MS, DEVICE_PASSWORD, Platform, device, patient, reading  # type: ignore[import-not-found]
 
-from bench.processes import RESULTS, result
+from bench.processes import RESULTS, cpu_seconds_of_family, result
 from devices.driver import Driver
 from devices.firmware import Firmware
 from devices.outbox import OutboxStore
@@ -39,7 +40,8 @@ GOAL_SHARE, GOAL_MS = 0.25, 500.0
 PROBES_PER_S = 5.0
 OFFERED_PER_S = 4_000.0  # above what any part of the path takes on two cores
 BURST_READINGS = 50
-"""Readings of each device while the capacity is measured: the bridge lets 60 pass before it calls them a backlog."""
+"""Readings of each device while a capacity is measured: the bridge lets 60 pass before it calls them a backlog."""
+TOGETHER = 10
 REFILL_SECONDS = 32.0  # until it would let as many pass again
 SETTLE_SECONDS = 600.0
 STEP_SECONDS = 0.02
@@ -92,6 +94,26 @@ class WholePath:
         self.page.start()
         self.page.open.wait()
         self.sent = 0
+        self._kafka, self._folder = kafka, folder
+        self._processes = {
+            "mosquitto": self.platform.mosquitto,
+            "kafka": kafka.nodes[0],
+            "postgres": postgres,
+            **{name: self.platform._program(name) for name in ("bridge", "worker", "feed")},
+        }
+
+    def spent(self) -> dict[str, float]:
+        """CPU seconds of each process so far; ours are the devices'."""
+        of = {name: cpu_seconds_of_family(part.pid or 0) for name, part in self._processes.items()}
+        return {**of, "devices": time.process_time()}
+
+    def kafka_bytes(self) -> dict[str, int]:
+        """What each topic takes on the broker's disk."""
+        found: dict[str, int] = {}
+        for file in (self._folder / "kafka").glob("node-*/data/*/*.log"):
+            topic = file.parent.name.rpartition("-")[0]
+            found[topic] = found.get(topic, 0) + file.stat().st_size
+        return found
 
     def load(self, readings: int) -> None:
         """So many more readings, the devices in turn; a weight that changes nothing."""
@@ -107,18 +129,49 @@ class WholePath:
     def until_stored(self) -> None:
         self.platform.until(lambda: self.stored() >= self.sent, "rows", SETTLE_SECONDS)
 
-    def capacity(self) -> float:
-        """Readings a second that are stored when more are offered."""
+    def capacity(self, together: int = 1) -> dict[str, Any]:
+        """Readings a second that are stored when more are offered, `together` of a device in a message, and what a
+        million of them cost."""
         readings = BURST_READINGS * len(self.loads)
         self.load(len(self.loads))  # every device is on the line
         self.until_stored()
+        spent, stood = self.spent(), self.kafka_bytes()
         before, began = self.sent, time.perf_counter()
         while self.sent - before < readings:
-            due = min(readings, int((time.perf_counter() - began) * OFFERED_PER_S))
-            self.load(due - (self.sent - before))
+            due = min(readings, int((time.perf_counter() - began) * OFFERED_PER_S)) - (self.sent - before)
+            if together == 1:
+                self.load(due)
+            else:
+                self._gathered(together, due // together)
             time.sleep(STEP_SECONDS)
         self.until_stored()
-        return readings / (time.perf_counter() - began)
+        took, sent, spent_now = time.perf_counter() - began, self.sent - before, self.spent()
+        return {
+            "readings": sent,
+            "together": together,
+            "readings_per_second": round(sent / took),
+            "cpu_seconds_per_million": {
+                name: round((spent_now[name] - at) / sent * 1_000_000, 1) for name, at in spent.items()
+            },
+            "kafka_bytes_per_reading": {
+                topic: round((size - stood.get(topic, 0)) / sent, 1)
+                for topic, size in sorted(self.kafka_bytes().items())
+                if size > stood.get(topic, 0) and topic.startswith("scad")
+            },
+        }
+
+    def _gathered(self, together: int, messages: int) -> None:
+        now_ms = self.platform.now_ms()
+        for _ in range(messages):
+            name = self.loads[self.sent // together % len(self.loads)]
+            first = self.clients[name].outbox.next_seq()
+            self.clients[name].submit(
+                *(
+                    reading(name, seq, "body-weight", now_ms - seq, weight=80.0)
+                    for seq in range(first, first + together)
+                )
+            )
+            self.sent += together
 
     def level(self, per_s: float, probes: list[str]) -> list[float]:
         """Milliseconds of each probe, while devices send so many readings a second."""
@@ -157,15 +210,18 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scad-bench-")))
         folder.chmod(0o711)  # PostgreSQL runs as nobody
         path = WholePath(stack, folder, asked)
-        capacity = path.capacity()
-        print(f"capacity: {capacity:,.0f} readings/s", file=sys.stderr, flush=True)
+        costs = [path.capacity()]
+        time.sleep(REFILL_SECONDS)
+        costs.append(path.capacity(TOGETHER))
+        print(*costs, sep="\n", file=sys.stderr, flush=True)
+        capacity = float(costs[0]["readings_per_second"])
         lines = []
         for number, share in enumerate(SHARES):
             time.sleep(REFILL_SECONDS)
             probes = path.probes[number * asked.probes : (number + 1) * asked.probes]
             lines.append(line(share, capacity * share, path.level(capacity * share, probes)))
             print(lines[-1], file=sys.stderr, flush=True)
-        return {"capacity_per_second": round(capacity), "devices": asked.devices, "latency": lines}
+        return {"capacity": costs, "devices": asked.devices, "latency": lines}
 
 
 def missed(figures: dict[str, Any]) -> list[str]:

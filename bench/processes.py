@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,17 @@ def cpu_seconds(pid: int) -> float:
     """CPU time of a process and all its threads so far."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / TICKS_PER_S
+
+
+def cpu_seconds_of_family(pid: int) -> float:
+    """CPU time of a process and of every process that it has, or had, started."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    spent = sum(int(word) for word in words[11:15]) / TICKS_PER_S
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for child in children:
+        with suppress(OSError):  # it ended meanwhile
+            spent += cpu_seconds_of_family(int(child))
+    return spent
 
 
 def memory_mib(pid: int, peak: bool = True) -> float:
