@@ -21,6 +21,8 @@ import scipy
 from numpy.typing import NDArray
 
 from streams.signals.filters import WORK_HZ, Floats, Ints, band_pass, sliding, smooth, to_work
+from streams.signals.steps import without_steps
+from streams.signals.waves import Waves, sharpness
 
 Bools = NDArray[np.bool_]
 
@@ -89,21 +91,6 @@ RACING_COST = 20.0
 START_DOUBT_S = 0.4
 START_DOUBT = 0.5
 
-# A T wave follows its QRS by up to T_END_S, a P wave precedes it by up to P_END_S; both are blunter by more than
-# BLUNT_FREE octaves in the upper half of the QRS's band, or the P wave that much smaller, and no T wave is GIANT times
-# as high as its QRS.
-SHARP_BAND_HZ = (8.0, 22.0)
-SHARP_WINDOW_S = 0.1
-SHARP_REACH_S = 0.05
-BLUNT_FREE, BLUNT_MAX = 1.05, 2.0
-T_COST, P_COST = (
-    0.75,
-    4.0,
-)  # for each octave; an ectopic beat may follow as soon as a T wave, nothing as soon as a QRS its P
-T_END_S, T_FADE_S = 0.42, 0.09  # beyond the first no cost, full cost the second before
-P_END_S, P_FADE_S = 0.30, 0.05
-GIANT = 1.2
-
 # Candidates are compared with each other: time and memory grow with the square of their number, some 300 a minute.
 # What is longer than the strips that devices send is cut into pieces that overlap by the margin on both sides.
 LONG_S = 70.0
@@ -117,7 +104,8 @@ PEAK_BAND_HZ = (1.0, 40.0)
 EDGE_S = 0.07  # a beat this close to an edge may have its peak beyond it
 EDGE_REACH_S = 0.16
 EDGE_SPAN_S = (0.2, 0.25)
-EDGE_MATCH = 0.8
+EDGE_MATCH = 0.7
+EDGE_SURE = -1  # samples at WORK_HZ: what is less far outside counts here
 EDGE_TEMPLATES_MAX = 12
 EDGE_OVERLAP_S = 0.1
 
@@ -134,6 +122,7 @@ def detect_beats(samples_mv: Floats, fs: float) -> Ints:
         return _piecewise(samples_mv, fs)
     if samples_mv.size < fs * REFRACTORY_S:
         return np.empty(0, dtype=np.int64)
+    samples_mv = without_steps(samples_mv, fs)
     work, scale = to_work(samples_mv - np.median(samples_mv), fs)
     shape = band_pass(work, *SHAPE_BAND_HZ, WORK_HZ)
     beats = _chain(qrs_energy(work), shape, sharpness(work))
@@ -165,18 +154,6 @@ def qrs_energy(work: Floats) -> Floats:
     return np.sqrt(np.maximum(energy, 0.0))
 
 
-def sharpness(work: Floats) -> Floats:
-    """Root of the smoothed energy in the upper half of the QRS band, its maximum near by, in mV; shape kept.
-
-    A T wave as tall as the QRS, or a P wave beside a small one, has next to none.
-    """
-    energy = smooth(band_pass(work, *SHARP_BAND_HZ, WORK_HZ) ** 2, SHARP_WINDOW_S, WORK_HZ)
-    width = 2 * int(SHARP_REACH_S * WORK_HZ) + 1
-    return np.asarray(
-        scipy.ndimage.maximum_filter1d(np.sqrt(np.maximum(energy, 0.0)), width), dtype=np.float64
-    )
-
-
 def _chain(energy: Floats, shape: Floats, sharp: Floats) -> Ints:
     """The candidates that are beats, as positions at WORK_HZ."""
     # Zeros on both sides let a peak at the very edge be one.
@@ -194,8 +171,8 @@ def _chain(energy: Floats, shape: Floats, sharp: Floats) -> Ints:
     time_s, length_s = at / WORK_HZ, energy.size / WORK_HZ
     usual_s = np.full(at.size, RR_START_S)
     score = np.clip(np.log2(height / level / FIRST_THRESHOLD), *HEIGHT_SCORE)
-    waves = _wave_cost(time_s, height, sharp[at], size[at])
-    beats = _best_chain(time_s, score, usual_s, length_s, waves)
+    waves = Waves(time_s, height, sharp[at], size[at])
+    beats = _best_chain(time_s, score, usual_s, length_s, waves.cost())
     for _ in range(ROUNDS_MAX):
         if np.count_nonzero(beats) < 2:
             break
@@ -203,9 +180,11 @@ def _chain(energy: Floats, shape: Floats, sharp: Floats) -> Ints:
         relative = height / level
         models = (beats & (relative > MODEL_MIN)) | _apart(time_s, beats, relative)
         threshold = np.clip(HUM_FACTOR * hum / level, THRESHOLD, HUM_MAX)
-        score = _score(relative, threshold, shape, at, models)
+        score = _score(relative, threshold, shape, at, models) - waves.slow_and_small(beats, relative)
         usual_s = _usual_interval(time_s, beats)
-        again = _best_chain(time_s, score, usual_s, length_s, waves + _close_cost(time_s, usual_s))
+        again = _best_chain(
+            time_s, score, usual_s, length_s, waves.cost(beats) + _close_cost(time_s, usual_s)
+        )
         if np.array_equal(again, beats):
             break
         beats = again
@@ -307,20 +286,6 @@ def _normalised(windows: Floats) -> Floats:
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
 
 
-def _wave_cost(time_s: Floats, height: Floats, sharp: Floats, size: Floats) -> Floats:
-    """What it costs to hold both of two candidates (row after column) for beats, when one looks like the T or P
-    wave of the other: near it, blunter, and the T wave no giant beside its QRS."""
-    interval = time_s[:, None] - time_s[None, :]
-    octaves = np.log2(np.maximum(sharp, AMPLITUDE_MIN_MV))
-    blunter = octaves[None, :] - octaves[:, None]
-    as_t = np.clip(blunter - BLUNT_FREE, 0.0, BLUNT_MAX) * np.clip((T_END_S - interval) / T_FADE_S, 0.0, 1.0)
-    as_t[height[:, None] > GIANT * height[None, :]] = 0.0
-    sizes = np.log2(np.maximum(size, AMPLITUDE_MIN_MV))
-    lesser = np.maximum(-blunter, sizes[:, None] - sizes[None, :])
-    as_p = np.clip(lesser - BLUNT_FREE, 0.0, BLUNT_MAX) * np.clip((P_END_S - interval) / P_FADE_S, 0.0, 1.0)
-    return np.asarray(T_COST * as_t + P_COST * as_p)
-
-
 def _close_cost(time_s: Floats, usual_s: Floats) -> Floats:
     """What it costs that one candidate (row) follows another (column) sooner than beats do around it."""
     interval = time_s[:, None] - time_s[None, :]
@@ -392,13 +357,14 @@ def _peak_lies_before(peak: int, shape: Floats, inner: Ints, span_s: float) -> b
             if beat < offset or model.size < EDGE_OVERLAP_S * WORK_HZ:
                 continue
             seen = shape[: model.size]
-            fit = _correlation(model, seen)
+            fit = _concordance(model, seen)
             if fit > best:
                 best, best_at = fit, offset
-    return best_at < 0 if best > EDGE_MATCH else peak == 0
+    return best_at < EDGE_SURE if best > EDGE_MATCH else peak == 0
 
 
-def _correlation(one: Floats, other: Floats) -> float:
+def _concordance(one: Floats, other: Floats) -> float:
+    """1 for the same shape at the same size, less for either: a flank must reach as high as its model's."""
     one, other = one - one.mean(), other - other.mean()
-    scale = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / scale if scale > 0.0 else -1.0
+    scale = float(one @ one + other @ other)
+    return 2.0 * float(one @ other) / scale if scale > 0.0 else -1.0
