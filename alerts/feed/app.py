@@ -49,6 +49,7 @@ from alerts.feed.team import team_settings
 from alerts.feed.ward import ward
 from alerts.fhir import FhirError, FhirResponse, fhir, fhir_error, outcome
 from alerts.identity.vault import Vault
+from alerts.report.routes import reports
 from scad.clock import Clock
 
 log = structlog.get_logger()
@@ -117,6 +118,7 @@ def create_app(
     app.state.feed = feed
     app.include_router(ward)
     app.include_router(questionnaire)
+    app.include_router(reports)
     app.include_router(pages)
     app.include_router(forms)
     app.include_router(login_routes)
