@@ -39,7 +39,7 @@ from alerts.report.words import (
 )
 
 MARGIN = 17 * mm
-WIDTH = A4[0] - 2 * MARGIN
+WIDTH = A4[0] - 2 * MARGIN - 12  # the library keeps 6 points free on both sides of a page's frame
 INK, GREY, LINE = colors.HexColor("#1a2430"), colors.HexColor("#56636f"), colors.HexColor("#c9d1d8")
 HEAD = colors.HexColor("#eef2f5")
 SEVERITY = {
@@ -118,11 +118,11 @@ def make_pdf(report: Report, formats: Formats, versions: str) -> bytes:
         canvas.saveState()
         canvas.setFont("Vera", 7)
         canvas.setFillColor(GREY)
-        canvas.drawString(MARGIN, 10 * mm, plain(f"{head.name} · {head.period}"))
+        canvas.drawString(MARGIN + 6, 10 * mm, plain(f"{head.name} · {head.period}"))
         number = formats.texts("report.page", n=canvas.getPageNumber())
-        canvas.drawRightString(A4[0] - MARGIN, 10 * mm, plain(number))
+        canvas.drawRightString(A4[0] - MARGIN - 6, 10 * mm, plain(number))
         canvas.setFont("Vera", 6.5)
-        canvas.drawString(MARGIN, 7 * mm, plain(formats.texts("report.no_emergency")))
+        canvas.drawString(MARGIN + 6, 7 * mm, plain(formats.texts("report.no_emergency")))
         canvas.restoreState()
 
     document.build(story, onFirstPage=foot, onLaterPages=foot)
