@@ -40,6 +40,8 @@ SYMPTOM_ITEMS = (
     "syncope", "chest_pain", "bleeding", "missed_medication", "salt_lapse", "wellbeing", "consciousness",
 )  # fmt: skip
 WELLBEING = ("better", "same", "worse", "much-worse")
+IMPLANT_EVENTS = ("atrial-fibrillation", "ventricular-tachycardia", "shock", "lead-fault", "battery-low")
+"""The catalogue's words for `event`; an observation holds the place."""
 CONSCIOUSNESS = ("A", "C", "V", "P", "U")
 
 BLOCK = 256
@@ -187,6 +189,11 @@ _EXTRACT: dict[str, Callable[[Reading], tuple[float | None, ...]]] = {
     "inr": _single("inr"),
     "ketones": _single("ketones"),
     "symptoms": _symptoms,
+    "implant-report": lambda r: (
+        float(IMPLANT_EVENTS.index(r.values["event"])),
+        _number(r, "count"),
+        _number(r, "burden"),
+    ),
 }
 
 

@@ -145,6 +145,20 @@ def pause() -> Story:
     return recordings(calm)
 
 
+def implant() -> Story:
+    story = Story()
+    events: list[dict[str, Any]] = [
+        {"event": "atrial-fibrillation", "burden": 0},
+        {"event": "atrial-fibrillation", "burden": 12},
+        {"event": "shock", "count": 1},
+        {"event": "atrial-fibrillation", "burden": 4},
+        {"event": "atrial-fibrillation", "burden": 0},
+    ]
+    for index, given in enumerate(events):
+        story.add(day(1 + index, 8), "implant-report", given)
+    return story
+
+
 def rates(*readings: tuple[float, float, int]) -> Callable[[], Story]:
     """(day, hour, heart rate at rest) of each."""
 
@@ -265,6 +279,11 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
         "Recordings of two minutes; the second has one pause, the third a longer one.",
         "Longest pause of a recording, s",
         (RR,),
+    ),
+    "arrhythmia/implant-event": (
+        implant,
+        "A defibrillator reports fibrillation, then a shock; two days later no fibrillation is left.",
+        "Grade of the report",
     ),
     "arrhythmia/tachycardia": (
         rates((1, 8, 82), (1, 20, 88), (2, 8, 114), (2, 20, 116), (3, 8, 144), (3, 20, 142), (4, 8, 118),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from streams.rolling.base import PERSONAL_FACTS, Measure, Moment, Parameters, Personal, Ref, Statistic, ref
 from streams.rolling.composite import Composite
+from streams.rolling.implant import ImplantEvent
 from streams.rolling.inr import Inr, TimeInRange
 from streams.rolling.personal import Cusum, Macd, PersonalZ, PressureSession
 from streams.rolling.pressure import Pressure, WeekMean
@@ -30,6 +31,7 @@ STATISTICS: dict[str, Callable[[Parameters], Statistic]] = {
     "heart-rate": Rate,
     "atrial-fibrillation": Fibrillation,
     "pause": Pause,
+    "implant-event": ImplantEvent,
     "composite": Composite,
     "symptom-grade": SymptomGrade,
     "cusum": Cusum,

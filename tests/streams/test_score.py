@@ -14,7 +14,12 @@ from streams.score_truth import BASELINES, DAY_MS, HOUR_MS, MINUTE_MS, TARGETS, 
 
 COMPOSITE = "heart-failure/composite"
 DAYS = 100
-WITHOUT_EVENTS = {"heart-failure/weight-loss", "arrhythmia/bradycardia", "anticoagulation/ttr-low"}
+WITHOUT_EVENTS = {
+    "heart-failure/weight-loss",
+    "arrhythmia/bradycardia",
+    "arrhythmia/implant-event",
+    "anticoagulation/ttr-low",
+}
 """Clinical rules for which nothing happens in the simulation."""
 
 
