@@ -16,6 +16,7 @@ from typing import Literal
 from alerts.identity.keys import KeyFileError, MasterKeys
 
 ZERO = bytes(32)
+ANY = b""  # the hash before a line that nobody here knows
 FAULTS_MAX = 100  # listed; whoever rewrote a whole trail is known by the first
 CHECKPOINT_PURPOSE = "audit checkpoint"
 _NUMBER = re.compile(r'\{"n":(\d+),')
@@ -116,7 +117,7 @@ def verify(
     for n, hash_ in (noted or {}).items():
         anchors.setdefault(n, []).append((hash_, "the note"))
     place, before = (begin.n, begin.hash) if begin is not None else (0, ZERO)
-    known: bytes | None = before
+    known: bytes | None = before or None
     report.first, report.last, report.head = place + 1, place, before
     for n, line, hash_ in rows:
         if n <= place:

@@ -18,7 +18,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import scad
+from alerts.audit.glass import glass
+from alerts.audit.guarantee import guarantee
 from alerts.audit.middleware import AuditMiddleware
+from alerts.audit.pages import audit_pages
 from alerts.audit.recorder import Recorder
 from alerts.feed.access import Access
 from alerts.feed.accounts import Accounts, LoginLimiter
@@ -129,6 +132,9 @@ def create_app(
     app.include_router(actions)
     app.include_router(operations)
     app.include_router(fhir)
+    app.include_router(glass)
+    app.include_router(audit_pages)
+    app.include_router(guarantee)
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
     # A log-out that goes on to the provider is a form's answer: the policy must let it.
     form_action = f"'self' {access.provider.origin}" if access.provider is not None else "'self'"

@@ -35,6 +35,11 @@ class FeedMetrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.glass = Counter(
+            "scad_feed_glass",
+            "Files of other teams that somebody opened with a reason",
+            registry=self.registry,
+        )
         self.actions = Counter(
             "scad_feed_actions",
             "People's actions on alerts by result: done, or the name of the refusal",

@@ -11,6 +11,7 @@ import psycopg
 from fastapi import APIRouter, Depends, Form, Path, Request
 from starlette.responses import RedirectResponse, Response
 
+from alerts.audit.glass import unreviewed
 from alerts.feed.access_log import note
 from alerts.feed.accounts import AccountError, check_account, hash_password
 from alerts.feed.context import Feed, FeedDep, permission, render
@@ -56,6 +57,7 @@ async def _page(
         teams = await (
             await conn.execute("select care_team, name from scad.care_team order by name")
         ).fetchall()
+        waiting = await unreviewed(conn)
     return render(
         request,
         "accounts.html",
@@ -66,6 +68,7 @@ async def _page(
         roles=ROLES,
         now=feed.wall_now(),
         required=feed.access.second_factor,
+        unreviewed=waiting,
         problem=problem,
     )
 

@@ -36,7 +36,7 @@ LAST_VALUE_DAYS = 90
 # Freshness is that of the newest readings by measurement: enough that a few late ones do not hide the others.
 FRESH_READINGS = 200
 
-_SEEN = "(%(all)s or p.care_team = any(%(teams)s))"
+_SEEN = "(%(all)s or p.care_team = any(%(teams)s) or p.patient = any(%(glass)s))"
 
 ALERT_COLUMNS = """
     a.alert, a.patient, a.protocol, a.protocol_version, a.rule, a.class, a.severity, a.condition, a.state,
@@ -60,7 +60,7 @@ _EVENT = """
 
 
 def _who(viewer: Viewer, **more: Any) -> dict[str, Any]:
-    return {"all": viewer.sees_all, "teams": list(viewer.teams), **more}
+    return {"all": viewer.sees_all, "teams": list(viewer.teams), "glass": list(viewer.glass), **more}
 
 
 async def cursor(conn: Connection) -> int:

@@ -90,7 +90,9 @@ async def find(
     """
     result = await conn.execute(
         """
-        select a.*, s.csrf_token, s.token_hash, s.expires_at, s.last_seen_at
+        select a.*, s.csrf_token, s.token_hash, s.expires_at, s.last_seen_at,
+               (select array_agg(distinct g.patient) from scad.glass g
+                 where g.login = a.login and g.closed_at is null and g.expires_at > now()) as glass
           from scad.session s join scad.account a using (login)
          where s.token_hash = %(hash)s and s.stage = any(%(stages)s) and a.disabled_at is null
            and s.expires_at > %(now)s and s.last_seen_at > %(now)s - make_interval(mins => %(idle)s)""",
@@ -108,6 +110,7 @@ async def find(
         csrf_token=row["csrf_token"],
         token_hash=row["token_hash"],
         expires_at=row["expires_at"],
+        glass=tuple(row["glass"] or ()),
     )
 
 

@@ -25,6 +25,10 @@ class Viewer:
     csrf_token: str = ""
     token_hash: bytes = b""
     expires_at: datetime | None = None
+    glass: tuple[str, ...] = ()
+    """Patients of other teams whom the person sees for an hour, having said why (alerts.audit.glass)."""
+    read_only: bool = False
+    """What is shown is somebody else's to act on."""
 
     @property
     def sees_all(self) -> bool:
@@ -32,7 +36,7 @@ class Viewer:
 
     @property
     def may_act(self) -> bool:
-        return self.role in ACTING
+        return self.role in ACTING and not self.read_only
 
     def sees(self, care_team: str | None) -> bool:
         return self.sees_all or care_team in self.teams

@@ -28,6 +28,8 @@ def register(app: typer.Typer) -> None:
         """Add a person, or give an existing one another password, role and team."""
         import psycopg
 
+        from alerts.audit import record, shell_user
+        from alerts.audit.entry import entry
         from alerts.feed.accounts import AccountError, create_account
         from alerts.feed.viewer import ROLES
         from devices.times import to_datetime
@@ -54,6 +56,7 @@ def register(app: typer.Typer) -> None:
                     display_name=name,
                     language=language,
                 )
+                record(conn, entry(wall_ms(), shell_user(), f"account-set {role}", about=login))
         except (AccountError, SettingsError, psycopg.Error) as error:
             print(str(error).strip(), file=sys.stderr)
             raise typer.Exit(1) from None
@@ -71,6 +74,8 @@ def register(app: typer.Typer) -> None:
         """
         import psycopg
 
+        from alerts.audit import record, shell_user
+        from alerts.audit.entry import entry
         from devices.times import to_datetime
         from scad.clock import wall_ms
         from scad.database import opened_database
@@ -87,4 +92,5 @@ def register(app: typer.Typer) -> None:
                 " values (%s, 'scad account', 'account-reset-factor', %s)",
                 (to_datetime(wall_ms()), login),
             )
+            record(conn, entry(wall_ms(), shell_user(), "account-reset-factor", about=login))
         print(f"{login} has no second factor any more" if gone else f"{login} had no second factor")

@@ -34,6 +34,8 @@ def enrol(
     """
     import asyncio
 
+    from alerts.audit import record, shell_user
+    from alerts.audit.entry import entry
     from alerts.enrol import announce_everything
     from alerts.enrol import enrol as write
     from alerts.enrolment import EnrolmentError, read_enrolment
@@ -60,7 +62,10 @@ def enrol(
         now_ms = settings.make_clock().now_ms()
         vault = vault_of(settings.identity_keys)
         for document in documents:
-            done = write(conn, document, now_ms, vault=vault)
+            done = write(conn, document, now_ms, vault=vault, by=shell_user())
+            changed = {*done.patients, *done.identities, *done.care_plans}
+            if changed or done.devices:
+                record(conn, entry(now_ms, shell_user(), "enrol", patients=tuple(sorted(changed))))
             print(
                 f"{document.source}: {len(document.patients)} patients; new or moved: {len(done.patients)},"
                 f" identities: {len(done.identities)}, devices: {len(set(done.devices))},"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -27,6 +28,9 @@ AbsenceDep = Annotated[Viewer, Depends(permission("absence"))]
 ManualDep = Annotated[Viewer, Depends(permission("manual_value"))]
 NoteDep = Annotated[Viewer, Depends(permission("act"))]
 
+# What a page offers to who may look and not act.
+READING: frozenset[str] = frozenset({"session", "see_patients"})
+
 __all__ = ["FeedDep", "SeeingDep"]
 
 
@@ -51,14 +55,19 @@ def page(
     status: int = 200,
     **values: Any,
 ) -> Response:
-    """A page of the ward; `may` tells the template which permissions the person has."""
+    """A page of the ward; `may` tells the template which permissions the person has.
+
+    Of a patient of another team (the glass is broken) it is a page to read.
+    """
+    if person is not None and not viewer.sees(person.care_team):
+        viewer = replace(viewer, read_only=True)
     return render(
         request,
         template,
         viewer,
         status,
         person=person,
-        may=lambda name: allowed(viewer.role, name),
+        may=lambda name: allowed(viewer.role, name) and (name in READING or not viewer.read_only),
         iso_date=date.fromisoformat,
         **values,
     )

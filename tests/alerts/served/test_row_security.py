@@ -37,6 +37,7 @@ GUARDED = {
     "scad.device",
     "scad.device_status",
     "scad.digest",
+    "scad.glass",
     "scad.manual_reading",
     "scad.notification",
     "scad.notification_alert",
@@ -46,6 +47,7 @@ GUARDED = {
     "scad.plan_proposal",
     "scad.quarantine",
     "scad.recovery_code",
+    "scad.rule_review",
     "scad.second_factor",
     "scad.service_times",
     "scad.session",
@@ -209,6 +211,7 @@ def test_a_person_sees_the_rows_of_the_own_team_in_every_relation_and_no_other(
             empty.add(relation)
     assert empty <= {
         "identity.link",
+        "scad.glass",
         "scad.absence",
         "scad.plan_proposal",
         "scad.manual_reading",
