@@ -5,7 +5,9 @@ python -m bench.report            # writes docs/benchmarks.svg and prints the ta
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -13,7 +15,9 @@ from xml.sax.saxutils import escape
 import msgspec
 
 RESULTS = Path(__file__).parent / "results"
-PLOT = Path(__file__).parents[1] / "docs" / "benchmarks.svg"
+DOCS = Path(__file__).parents[1] / "docs"
+PLOT = DOCS / "images" / "benchmarks.svg"
+PAGES = (DOCS / "benchmarks.md", DOCS / "scale.md")
 WIDTH, LEFT, ROW, BAR, TOP = 760, 230, 34, 18, 46
 OURS, OTHERS = "#1b6ca8", "#9aa5b1"
 
@@ -69,19 +73,154 @@ def peers_plot(figures: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def kept(name: str) -> dict[str, Any] | None:
-    """A result, None when it has not been measured."""
-    path = RESULTS / f"{name}.json"
-    return msgspec.json.decode(path.read_bytes()) if path.is_file() else None
+def latency_table(figures: dict[str, Any]) -> str:
+    """Markdown: publish to page."""
+    lines = [
+        "| load | readings/s | probes | p50, ms | p99, ms | p99.9, ms |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for of in figures["latency"]:
+        share, rate = f"{of['share_of_capacity']:.0%}", of["readings_per_second"]
+        times = " | ".join(f"{of[name]:,.0f}" for name in ("p50_ms", "p99_ms", "p99_9_ms"))
+        lines.append(f"| {share} | {rate:,.0f} | {of['probes']} | {times} |")
+    return "\n".join(lines)
+
+
+def path_table(figures: dict[str, Any]) -> str:
+    """Markdown: what each process spends on a reading of the whole path."""
+    alone, together = figures["capacity"]
+    names = list(alone["cpu_seconds_per_million"])
+    lines = [
+        f"| CPU s per million readings | one a message | {together['together']} a message |",
+        "| --- | ---: | ---: |",
+    ]
+    for name in names:
+        values = (of["cpu_seconds_per_million"][name] for of in (alone, together))
+        lines.append(f"| {name} | {' | '.join(f'{value:,.0f}' for value in values)} |")
+    rates = " | ".join(f"{of['readings_per_second']:,}" for of in (alone, together))
+    stored = " | ".join(f"{sum(of['kafka_bytes_per_reading'].values()):,.0f}" for of in (alone, together))
+    return "\n".join(
+        [*lines, f"| *readings/s, whole path* | {rates} |", f"| *bytes a reading in Kafka* | {stored} |"]
+    )
+
+
+def recovery_table(figures: dict[str, Any]) -> str:
+    """Markdown: from start to back at work."""
+    lines = [
+        "| patients | back at work after, s | CPU s | peak memory, MiB | bytes a patient in the changelog |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for of in figures["recovery"]:
+        numbers = (of["patients"], of["seconds"], of["cpu_seconds"], of["memory_mib"])
+        cells = " | ".join(f"{number:,}" for number in (*numbers, of["changelog_bytes_a_patient"]))
+        lines.append(f"| {cells} |")
+    return "\n".join(lines)
+
+
+def database_table(figures: dict[str, Any]) -> str:
+    """Markdown: bytes of a reading."""
+    written, packed = figures["as_written"], figures["columnstore"]
+    lines = ["| | bytes a reading |", "| --- | ---: |"]
+    lines += [f"| `{name}` | {size:,.0f} |" for name, size in written["bytes_per_reading"].items()]
+    lines.append(f"| **all, as written** | **{written['bytes_per_million_readings'] / 1e6:,.0f}** |")
+    if isinstance(packed, str):
+        return "\n".join([*lines, f"| `scad.reading` in the columnstore | {packed} |"])
+    small = f"{packed['bytes_per_reading_compressed']:,.0f} ({packed['times_smaller']} times smaller)"
+    lines.append(
+        f"| `scad.reading` before compression, community edition | {packed['bytes_per_reading']:,.0f} |"
+    )
+    return "\n".join([*lines, f"| the same in the columnstore | {small} |"])
+
+
+MILLION_ROWS = (
+    ("readings_per_second_mean", "readings a second, mean of the day"),
+    ("readings_per_second_peak", "readings a second in the busiest hour"),
+    ("workers", "workers (one core and 16 GB each)"),
+    ("partitions", "partitions of each topic"),
+    ("brokers", "Kafka brokers (4 cores each, three replicas)"),
+    ("kafka_megabytes_per_second_peak", "MB a second written by all brokers in the busiest hour"),
+    ("kafka_terabytes", "TB in Kafka, 7 days, three replicas"),
+    ("database_nodes", "database nodes that take writes"),
+    ("terabytes_a_year", "TB a year in the database, as written"),
+    ("terabytes_a_year_compressed", "TB a year, compressed after 60 days"),
+    ("states_gib", "GiB of patients' states in all workers"),
+    ("cores_busy_mean", "cores at work, mean of the day"),
+    ("watts_busy", "watts of these"),
+    ("watts_installed", "watts of all cores that the busiest hour needs"),
+)
+
+
+def million_table(figures: dict[str, Any]) -> str:
+    """Markdown: a million patients."""
+    of = figures["million"]
+    lines = ["| a million patients | |", "| --- | ---: |"]
+    return "\n".join([*lines, *(f"| {words} | {of[name]:,} |" for name, words in MILLION_ROWS)])
+
+
+def cores_table(figures: dict[str, Any]) -> str:
+    """Markdown: what needs the most cores in the busiest hour comes first, and saturates first."""
+    lines = ["| process | cores in the busiest hour, half busy |", "| --- | ---: |"]
+    return "\n".join(
+        [*lines, *(f"| {name} | {n:,} |" for name, n in figures["million"]["cores_at_peak"].items())]
+    )
+
+
+def footprint_table(figures: dict[str, Any]) -> str:
+    """Markdown: a patient-year."""
+    lines = [
+        "| a patient-year on | readings | CPU s | gathered, CPU s | Wh | MB | compressed, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, of in figures["footprint"].items():
+        cells = [f"{of['readings']:,}", f"{of['cpu_seconds']:,.1f}", f"{of['cpu_seconds_together']:,.1f}"]
+        cells += [f"{of['watt_hours']:.3f}", f"{of['megabytes']:.2f}", f"{of['megabytes_compressed']:.2f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "peers": ("peers", peers_table),
+    "latency": ("latency", latency_table),
+    "path": ("latency", path_table),
+    "recovery": ("recovery", recovery_table),
+    "database": ("database", database_table),
+    "million": ("scale", million_table),
+    "cores": ("scale", cores_table),
+    "footprint": ("scale", footprint_table),
+}
+"""By the name of the place in a page: the result, and what is shown of it."""
+
+
+def filled(text: str, results: Mapping[str, dict[str, Any]]) -> str:
+    """The page with every table between `<!-- begin NAME -->` and `<!-- end NAME -->` made anew, where there is a
+    result for it."""
+
+    def table(found: re.Match[str]) -> str:
+        name = found[1]
+        figures = results.get(TABLES[name][0])
+        if figures is None:
+            return found[0]
+        shown = TABLES[name][1](figures)
+        return f"<!-- begin {name} -->\n{shown}\n\n*{where(figures)}*\n<!-- end {name} -->"
+
+    return re.sub(r"<!-- begin (\w+) -->.*?<!-- end \1 -->", table, text, flags=re.DOTALL)
+
+
+def kept() -> dict[str, dict[str, Any]]:
+    """Every result that has been measured, by name."""
+    return {path.stem: msgspec.json.decode(path.read_bytes()) for path in sorted(RESULTS.glob("*.json"))}
 
 
 def main() -> int:
-    figures = kept("peers")
-    if figures is None:
-        print("nothing is measured yet: python -m bench.peers", file=sys.stderr)
-        return 1
-    PLOT.write_text(peers_plot(figures), encoding="utf-8")
-    print(peers_table(figures), where(figures), sep="\n\n")
+    results = kept()
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8"), results), encoding="utf-8")
+    if "peers" in results:
+        PLOT.write_text(peers_plot(results["peers"]), encoding="utf-8")
+    missing = sorted({result for result, _ in TABLES.values()} - set(results))
+    print(
+        f"{', '.join(page.name for page in PAGES)} say what was measured; not measured yet: {missing or 'nothing'}"
+    )
     return 0
 
 

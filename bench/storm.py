@@ -6,8 +6,8 @@
 
 Starts real Kafka, TimescaleDB, mosquitto, bridge, worker and feed of their own, and devices with the reference
 firmware in this process. One more device measures every second all the while: its readings' way to the database is
-what a patient's live reading takes. Prints JSON (docs/backlog.md has figures). The exit status is 1 when a reading
-is missing at the end, or is there twice.
+what a patient's live reading takes. Prints JSON, and then the storm's row of the table in docs/backlog.md. The exit
+status is 1 when a reading is missing at the end, or is there twice.
 """
 
 from __future__ import annotations
@@ -246,6 +246,36 @@ def overload(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
     } | watch.figures()
 
 
+HEADS = (
+    *("storm", "readings", "recovery", "predicted", "live before", "live in the storm: median, worst"),
+    *("worker's memory, MiB", "load"),
+)
+
+
+def table(figures: dict[str, Any], asked: argparse.Namespace) -> str:
+    """The table of docs/backlog.md with this storm's row."""
+    said = {
+        "gathered": f"{asked.devices:,} devices with {asked.readings // asked.devices} each reconnect at once",
+        "away": f"database stopped for {asked.seconds:,.0f} s, {asked.per_second:g} readings a second meanwhile",
+        "overload": f"{asked.devices:,} devices bring {2 * Settings().backlog_rate:,.0f} a second"
+        f" for {asked.seconds:,.0f} s",
+    }
+    live, memory = figures["live_seconds"], figures["memory_mib"]["worker"]
+    predicted = figures.get("predicted_seconds")
+    cells = (
+        said[asked.storm],
+        f"{figures['readings']:,}",
+        f"{figures['recovery_seconds']:.0f} s",
+        "–" if predicted is None else f"{predicted:.0f} s",
+        f"{figures['live_seconds_before']:.1f} s",
+        f"{live['median']:.1f} s, {live['most']:.1f} s",
+        f"{memory['first']} → {memory['most']}",
+        f"{figures['load_average'][0]:.0f}",
+    )
+    lines = (HEADS, ("---",) * len(HEADS), cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("storm", choices=("gathered", "away", "overload"))
@@ -264,7 +294,9 @@ def main() -> int:
         figures = {"gathered": gathered, "away": away, "overload": overload}[asked.storm](storm, asked)
         wrong = storm.stored() - storm.measured
         figures |= {"storm": vars(asked), "readings": storm.measured, "too_many_or_missing": wrong}
-        print(json.dumps(figures | {"machine": machine(), "load_average": os.getloadavg()}, indent=1))
+        figures |= {"machine": machine(), "load_average": os.getloadavg()}
+        print(json.dumps(figures, indent=1))
+        print(table(figures, asked))
     return 1 if wrong else 0
 
 
