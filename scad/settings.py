@@ -130,7 +130,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         Clock.parse(str(given.get("clock", "")))
     except ValueError as error:
         errors.append(str(error))
-    settings = Settings(**given) if not errors else Settings()  # type: ignore[arg-type]
+    settings = Settings(**given)  # type: ignore[arg-type]  # what cannot be used is not in it
     errors += transport_faults(settings)
     if errors:
         raise SettingsError("settings that cannot be used:\n  " + "\n  ".join(errors))

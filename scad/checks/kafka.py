@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from scad.checks.finding import Finding, fault, fine, warning
 from scad.kafka_connections import connections_closed
@@ -19,7 +19,7 @@ from streams import topics
 from streams.kafka import SPECS, WORKER_GROUP, KafkaSetupError, TopicSpec, _raise_if_refused
 
 PART = "kafka"
-REQUEST_MS = 10_000
+REQUEST_MS = 20_000
 BEHIND_RECORDS = 100_000
 """A worker takes some thousand readings a second: more than a minute behind."""
 GROUPS = {
@@ -64,7 +64,7 @@ async def _why(settings: Settings, error: KafkaError) -> tuple[str, str]:
         problem, _, remedy = str(refused).partition("; ")
         return problem, remedy
     return (
-        f"{settings.kafka} does not answer ({type(error).__name__})",
+        f"{settings.kafka} does not answer ({type(error).__name__}: {error})",
         "is Kafka running, and SCAD_KAFKA its host:port? SCAD_KAFKA_TLS right?",
     )
 
@@ -138,8 +138,12 @@ def _config_fault(spec: TopicSpec, key: str, is_: str, wanted: str) -> Finding:
 
 
 async def _groups(admin: AIOKafkaAdminClient, settings: Settings) -> list[Finding]:
-    found = []
-    for answer in await admin.describe_consumer_groups(list(GROUPS)):
+    found: list[Finding] = []
+    try:
+        answers = await admin.describe_consumer_groups(list(GROUPS))
+    except GroupCoordinatorNotAvailableError:  # a broker that no group has ever asked
+        return [fault(process, "none has ever been at work", remedy) for process, remedy in GROUPS.values()]
+    for answer in answers:
         for group in answer.groups:
             name, members = str(group[1]), len(group[5])
             process, remedy = GROUPS[name]

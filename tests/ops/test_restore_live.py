@@ -1,0 +1,197 @@
+"""The operation page, followed on a fresh machine: install, enrol, back up, break the database, restore it.
+
+Every command is the page's; only addresses, folders and passwords are the test's, and `systemctl` starts and stops
+the processes that the page's unit describes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from whole_platform import Platform, reading
+
+import scad
+from devices.times import format_instant
+from scad.services import Kafka, Postgres, Program, wait_until
+from scad.services.places import postgres_bin
+from tests.conftest import obtain
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+
+ROOT = Path(scad.__file__).resolve().parents[1]
+PAGE = (ROOT / "docs/operation.md").read_text()
+SECONDS = 90.0
+PASSWORD = "drawn-for-this-test"
+
+
+def steps(name: str) -> list[str]:
+    """The lines of the block behind `<!-- name: … -->`."""
+    (block,) = re.findall(rf"<!-- {name}: [^>]*-->\n```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return [line.split("   #")[0].strip() for line in block.splitlines() if line.strip()]
+
+
+class Machine:
+    """A shell in which the page's commands do what they say."""
+
+    def __init__(self, folder: Path, kafka: Kafka, database: Postgres) -> None:
+        self.folder, self.database = folder, database
+        self.platform = Platform(folder, kafka, database)
+        self.platform.environment["SCAD_LOG_LEVEL"] = "debug"  # a line for each reading
+        self.backups = folder / "backups"
+        backup_address = self.platform.dsn.replace(
+            self.platform.dsn.split("//")[1].split("@")[0], f"backup:{PASSWORD}"
+        )
+        self.backup_env = {**self.platform.environment, "SCAD_DATABASE": backup_address}
+        self.follower = Program(
+            "backup",
+            [sys.executable, "-m", "scad", *shlex.split(unit_of_backups(str(self.backups)))[1:]],
+            folder / "follower",
+            {**self.backup_env, **self._path()},
+        )
+        self.units: dict[str, Callable[[str], Any]] = {
+            "scad-backup": lambda verb: getattr(self.follower, verb)(),
+            "postgresql@17-main": lambda verb: getattr(self.database, verb)(),
+        }
+
+    def _path(self) -> dict[str, str]:
+        return {"PATH": f"{Path(sys.executable).parent}:{postgres_bin()}:{os.environ['PATH']}"}
+
+    def do(self, name: str, **replaced: str) -> None:
+        for line in steps(name):
+            print(f"$ {line}")  # pytest shows it where the test failed
+            for before, after in {
+                "/var/backups/scad": str(self.backups),
+                "/var/lib/postgresql/17/main": str(self.database.data),
+                "'PASSWORD'": f"'{PASSWORD}'",
+                **replaced,
+            }.items():
+                line = line.replace(before, after)
+            if line.startswith("systemctl "):
+                _, verb, *units = shlex.split(line)
+                for unit in units:
+                    self.units[unit](verb)
+            else:
+                self.shell(line)
+
+    def shell(self, line: str) -> None:
+        own = self.backup_env if line.startswith("scad backup") else self.platform.environment
+        superuser = {"PGHOST": "127.0.0.1", "PGPORT": str(self.database.port), "PGUSER": "postgres"}
+        password = self.database.admin_dsn.split("//postgres:")[1].split("@")[0]
+        env = {**os.environ, **own, **self._path(), **superuser, "PGPASSWORD": password}
+        done = subprocess.run(
+            ["/bin/sh", "-euc", line],
+            env=env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}\n{self.platform.log()}"
+
+    def close(self) -> None:
+        self.follower.stop()
+        if not self.database.running:
+            self.database.start()
+        self.platform.stop()
+
+
+def unit_of_backups(folder: str) -> str:
+    """The command of the page's unit scad-backup.service."""
+    (command,) = re.findall(r"^ExecStart=/opt/scad/bin/(scad backup .*)$", PAGE, re.MULTILINE)
+    return command.replace("/var/backups/scad", folder)
+
+
+@pytest.fixture
+def machine(service_folder: Path, fresh_kafka: Kafka) -> Iterator[Machine]:
+    server = Postgres(service_folder / "database")
+    with obtain(server.start):
+        if os.geteuid() == 0:  # as Debian's /var/lib/postgresql/17 belongs to the server's user
+            shutil.chown(server.folder, "nobody", "nogroup")
+        made = Machine(service_folder, fresh_kafka, server)
+        yield made
+        made.close()
+
+
+def test_who_follows_the_operation_page_loses_nothing_when_the_database_is_lost(machine: Machine) -> None:
+    platform = machine.platform
+    (ward,) = re.findall(r"<!-- enrolment: [^>]*-->\n```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (machine.folder / "ward.json").write_text(ward)
+    (machine.folder / "password").write_text("a-long-password-of-a-test")
+    machine.do("enrol")
+    machine.do("backup-role")
+    platform.add_devices(["sc-1"])
+    platform.start("bridge", "worker")
+    machine.do("backup-start")
+    wait_until(lambda: bool(list(machine.backups.glob("wal/*/*"))), SECONDS, "the log is being kept")
+    machine.do("backup-take")
+
+    send(platform, 1, 2, 3)
+    until_stored(platform, 3)
+    machine.shell(
+        "scad account add a.martin --role nurse --care-team caen --name Martin --password-file password"
+    )
+    at = format_instant(platform.now_ms())  # up to here everything is to come back from the backup
+
+    send(platform, 4, 5)
+    until_stored(platform, 5)
+    wait_until(lambda: len(standing(platform)) > 0, SECONDS, "an alert")
+    right = standing(platform)
+    platform.rows(
+        "update scad.alert set severity = 'low' returning 1"
+    )  # somebody's mistake, and then the disk
+    before = signals(platform)
+    platform._conn.close()
+    machine.database.kill()
+    send(platform, 6)  # nobody tells the patient
+
+    machine.do("restore", **{"2026-11-22T14:30:00+01:00": at})
+    platform._conn = platform._open.enter_context(psycopg.connect(platform.dsn, autocommit=True))
+    until_stored(platform, 6)
+    wait_until(lambda: signals(platform)[: len(before)] == before, SECONDS, "every signal once, in its order")
+    assert standing(platform) == right
+    for event in ("bridge.forwarded", "intake.accepted", "engine.evaluated", "writer.stored"):
+        assert followed(machine, event) >= {1, 2, 3, 4, 5, 6}, event
+    assert platform.count("select count(*) from scad.account where login = 'a.martin'") == 1
+    assert platform.count("select count(*) from scad.reading_conflict") == 0
+    machine.do("restored")
+
+
+def send(platform: Platform, *numbers: int) -> None:
+    now = platform.now_ms()
+    for seq in numbers:  # a weight an hour, the last ones 3 kg above the first
+        message = reading(
+            "sc-1", seq, "body-weight", now - (10 - seq) * 3_600_000, weight=80.0 if seq < 4 else 84.0
+        )
+        platform.publish("sc-1", json.dumps(message))
+
+
+def until_stored(platform: Platform, number: int) -> None:
+    query = "select coalesce(array_agg(seq order by seq), '{}') from scad.reading where device = 'sc-1'"
+    platform.until_equal(lambda: platform.rows(query)[0][0], list(range(1, number + 1)), SECONDS)
+
+
+def signals(platform: Platform) -> list[tuple[Any, ...]]:
+    return platform.rows(
+        "select n, alert, event, body from scad.alert_event where kind = 'signal' order by patient, n"
+    )
+
+
+def followed(machine: Machine, event: str) -> set[int]:
+    """The numbers of the device's readings of which some process's log says so."""
+    text = "".join((machine.folder / name / f"{name}.log").read_text() for name in ("bridge", "worker"))
+    lines = [json.loads(line) for line in text.splitlines() if f'"{event}"' in line]
+    return {line["seq"] for line in lines if line["device"] == "sc-1"}
+
+
+def standing(platform: Platform) -> list[str]:
+    return [row[0] for row in platform.rows("select severity from scad.alert where rule = 'weight-gain-1d'")]
