@@ -84,7 +84,7 @@ class AuditMiddleware:
 
     async def _entry(self, scope: Scope, seen: watch.Seen, status: int) -> Entry | None:
         route = getattr(scope.get("route"), "path", "")
-        if route in UNRECORDED or not route:
+        if route in UNRECORDED or not route or status >= 500:  # such an answer says nothing of anybody
             return None
         viewer: Any = scope.get("state", {}).get("viewer")
         patients = await self._patients(scope, seen, status)
