@@ -7,12 +7,13 @@ after the other; the second meets what the first has made and is told who it was
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
@@ -72,9 +73,15 @@ async def act(conn: Connection, which: UUID, request: ActionRequest, by: str, at
 
 
 async def act_in_bulk(
-    conn: Connection, alerts: Sequence[UUID], request: ActionRequest, by: str, at: datetime
+    conn: Connection,
+    alerts: Sequence[UUID],
+    request: ActionRequest,
+    by: str,
+    at: datetime,
+    versions: Mapping[UUID, int] | None = None,
 ) -> dict[UUID, Done | Refused]:
-    """Do `request` to each alert, with what became of each; never to a high one.
+    """Do `request` to each alert, with what became of each; never to a high one. `versions`: those that were seen,
+    of alerts that have changed since it is not done.
 
     Raises ValueError for more than BULK_MAX alerts.
     """
@@ -82,7 +89,7 @@ async def act_in_bulk(
         raise ValueError(f"{len(alerts)} alerts at once; {BULK_MAX} are allowed, send them in parts")
     if request.action not in BULK_ACTIONS:
         return {which: Refused(refusal="not-in-bulk") for which in alerts}
-    return await act_on_all(conn, alerts, request, by, at, bulk=True)
+    return await act_on_all(conn, alerts, request, by, at, bulk=True, versions=versions)
 
 
 async def act_on_all(
@@ -93,6 +100,7 @@ async def act_on_all(
     at: datetime,
     *,
     bulk: bool = False,
+    versions: Mapping[UUID, int] | None = None,
 ) -> dict[UUID, Done | Refused]:
     """What `act` does, for several alerts in one transaction."""
     at_ms = from_datetime(at)
@@ -111,7 +119,9 @@ async def act_on_all(
             elif row.patient not in assignable:
                 results[which] = Refused(refusal="unknown-assignee")
             else:
-                results[which] = _apply(work, which, request, by, at_ms)
+                seen = (versions or {}).get(which, request.version)
+                wanted = msgspec.structs.replace(request, version=seen)
+                results[which] = _apply(work, which, wanted, by, at_ms)
         await _finish(conn, work, at_ms)
     return results
 

@@ -46,8 +46,8 @@ STEP_SECOND_NURSE, STEP_PHYSICIAN = 0, 30
 """Working minutes past due: with the default of 30 min these are the reference's 30 and 60 min after it was
 raised."""
 OUTSIDE_FR = (
-    "L'équipe ne lit pas les alertes en ce moment. Ce service n'est pas un service d'urgence : "
-    "en cas d'urgence, appelez le 15 ou le 112."
+    "L’équipe ne lit pas les alertes en ce moment. Ce service n’est pas un service d’urgence : "
+    "en cas d’urgence, appelez le 15 ou le 112."
 )
 OUTSIDE_EN = (
     "Nobody of the team reads alerts at this time. This is not an emergency service: "

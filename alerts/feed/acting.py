@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from alerts.actions import Done, act, act_in_bulk
@@ -39,7 +39,11 @@ async def perform(feed: Feed, viewer: Viewer, which: UUID, request: ActionReques
 
 
 async def perform_in_bulk(
-    feed: Feed, viewer: Viewer, alerts: Sequence[UUID], request: ActionRequest
+    feed: Feed,
+    viewer: Viewer,
+    alerts: Sequence[UUID],
+    request: ActionRequest,
+    versions: Mapping[UUID, int] | None = None,
 ) -> tuple[dict[UUID, Done | Refused], dict[str, str]]:
     """What became of each alert, in one transaction, and the display names of those who were quicker."""
     async with feed.database.writing(viewer) as conn:
@@ -48,7 +52,7 @@ async def perform_in_bulk(
         mine = {row["alert"] for row in await found.fetchall()}
         at = to_datetime(feed.clock.now_ms())
         done = await act_in_bulk(
-            conn, [which for which in alerts if which in mine], request, viewer.login, at
+            conn, [which for which in alerts if which in mine], request, viewer.login, at, versions
         )
         names = await display_names(conn, done.values())
     unknown: Done | Refused = Refused(refusal="unknown")

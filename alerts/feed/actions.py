@@ -54,11 +54,19 @@ class ActionBody(BaseModel):
     to: Login | None = Field(default=None, description="assign: login; empty: nobody.")
 
 
+class SeenAlert(BaseModel):
+    """An alert with the version that was seen."""
+
+    model_config = ConfigDict(extra="forbid")
+    alert: UUID
+    version: int = Field(description="A later one is refused (`stale`), that alert alone.")
+
+
 class BulkBody(BaseModel):
     """The same action with the same words for several alerts; never for high ones."""
 
     model_config = ConfigDict(extra="forbid")
-    alerts: list[UUID] = Field(min_length=1, max_length=BULK_MAX)
+    alerts: list[UUID | SeenAlert] = Field(min_length=1, max_length=BULK_MAX)
     action: BulkAction
     note: Words | None = None
     to: Login | None = None
@@ -107,7 +115,9 @@ def _request(action: PersonsAction, body: ActionBody) -> ActionRequest:
 async def bulk(feed: FeedDep, viewer: ActingDep, body: BulkBody) -> BulkResults:
     """Acknowledge, note or assign several alerts at once, each with its result."""
     request = ActionRequest(action=body.action, note=body.note, to=body.to)
-    found, names = await perform_in_bulk(feed, viewer, body.alerts, request)
+    alerts = [one.alert if isinstance(one, SeenAlert) else one for one in body.alerts]
+    versions = {one.alert: one.version for one in body.alerts if isinstance(one, SeenAlert)}
+    found, names = await perform_in_bulk(feed, viewer, alerts, request, versions)
     results = [_result(which, result, names) for which, result in found.items()]
     failed = sum(result.error is not None for result in results)
     return BulkResults(done=len(results) - failed, refused=failed, results=results)

@@ -1,12 +1,13 @@
 """How many of the scheduled measurements a patient has taken in the last fortnight. Pure.
 
 A day counts at most as many readings as the plan asks for, so that ten on Monday do not hide a silent week. Today
-counts only what has been done: the day is not over. A plan that asks less often than daily counts days.
+counts only what has been done: the day is not over. So does a day of a planned absence: nobody steps on scales in
+hospital. A plan that asks less often than daily counts days.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, timedelta
 
 from alerts.feed.models import Adherence
@@ -16,22 +17,28 @@ DAYS = 14
 
 
 def adherence(
-    kind: str, every_hours: float, begin: date, today: date, taken: Mapping[date, int]
+    kind: str,
+    every_hours: float,
+    begin: date,
+    today: date,
+    taken: Mapping[date, int],
+    away: Collection[date] = (),
 ) -> Adherence:
     """Readings done and expected in the last 14 days, today with them, or since the plan's first day `begin`.
 
-    `taken`: readings fit for use by day. Days are those of the daily roll-up.
+    `taken`: readings fit for use by day; `away`: days of planned absences. Days are those of the daily roll-up.
     """
     first = max(begin, today - timedelta(days=DAYS - 1))
     days = [first + timedelta(days=n) for n in range((today - first).days)]
+    asked = [day for day in days if day not in away]
     if every_hours > 24:
-        expected = int(len(days) * 24 // every_hours)
+        expected = int(len(asked) * 24 // every_hours)
         done = sum(1 for day in [*days, today] if taken.get(day, 0) > 0)
         return Adherence(kind=kind, done=min(done, expected), expected=expected)
     daily = max(round(24 / every_hours), 1)
-    done_today = min(taken.get(today, 0), daily)
-    done = sum(min(taken.get(day, 0), daily) for day in days)
-    return Adherence(kind=kind, done=done + done_today, expected=daily * len(days) + done_today)
+    done = sum(min(taken.get(day, 0), daily) for day in asked)
+    unasked = sum(min(taken.get(day, 0), daily) for day in [*days, today] if day == today or day in away)
+    return Adherence(kind=kind, done=done + unasked, expected=daily * len(asked) + unasked)
 
 
 def rhythms(protocols: Iterable[str], asked: Mapping[str, float], library: Library) -> dict[str, float]:

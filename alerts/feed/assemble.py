@@ -121,7 +121,7 @@ async def rows_of(
         standing, inside = alerts[patient]
         for section in chosen.sections:
             mine = [alert for alert in standing if alert.class_ == section]
-            if any(chosen.matches(alert, viewer, now) for alert in mine):
+            if any(chosen.matches(alert, viewer, now, person.care_team) for alert in mine):
                 rows[section, patient] = QueueRow(
                     person=person,
                     alerts=mine,

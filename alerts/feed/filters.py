@@ -22,6 +22,7 @@ from alerts.feed.viewer import Viewer
 Who = Literal["", "mine", "unassigned"]
 SECTIONS: tuple[AlertClass, ...] = ("clinical", "technical")
 KIND_PATTERN = r"^([a-z-]{1,32})?$"
+TEAM_PATTERN = r"^[^\x00-\x1f/]{0,128}$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Filter:
     overdue: bool = False
     escalated: bool = False
     snoozed: bool = False
+    team: str = ""
 
     @property
     def sections(self) -> tuple[AlertClass, ...]:
@@ -50,9 +52,9 @@ class Filter:
         given = {name: "1" if value is True else value for name, value in {**fields, **more}.items() if value}
         return f"/?{urlencode(given)}" if given else "/"
 
-    def matches(self, alert: Alert, viewer: Viewer, now: datetime) -> bool:
-        """Whether this alert puts its patient's row on the page."""
-        return (
+    def matches(self, alert: Alert, viewer: Viewer, now: datetime, care_team: str = "") -> bool:
+        """Whether this alert puts its patient's row on the page; `care_team` is the patient's."""
+        return (not self.team or care_team == self.team) and (
             (self.who != "mine" or alert.holder == viewer.login)
             and (self.who != "unassigned" or alert.holder is None)
             and (not self.severity or alert.severity == self.severity)
@@ -76,12 +78,14 @@ class Filter:
             "overdue": self.overdue,
             "escalated": self.escalated,
             "snoozed": self.snoozed,
+            "team": self.team,
             "now": now,
         }
 
 
 SQL = """(
-      (%(who)s <> 'mine' or coalesce(a.assignee, a.acknowledged_by) = %(me)s)
+      (%(team)s = '' or p.care_team = %(team)s)
+  and (%(who)s <> 'mine' or coalesce(a.assignee, a.acknowledged_by) = %(me)s)
   and (%(who)s <> 'unassigned' or coalesce(a.assignee, a.acknowledged_by) is null)
   and (%(severity)s = '' or a.severity = %(severity)s)
   and (%(measure)s = '' or case
@@ -92,7 +96,7 @@ SQL = """(
         else a.protocol = any(%(protocols)s::text[]) end)
   and (not %(overdue)s or (a.state in ('open', 'escalated') and a.due_at < %(now)s))
   and (not %(escalated)s or a.escalation_level > 0))"""
-"""`Filter.matches` over a row `a` of scad.queue."""
+"""`Filter.matches` over a row `a` of scad.queue with its patient `p`."""
 
 
 def filter_of_request(
@@ -103,9 +107,10 @@ def filter_of_request(
     overdue: Annotated[bool, Query()] = False,
     escalated: Annotated[bool, Query()] = False,
     snoozed: Annotated[bool, Query()] = False,
+    team: Annotated[str, Query(pattern=TEAM_PATTERN)] = "",
 ) -> Filter:
     """The dependency of the queue's routes."""
-    return Filter(who, severity, measure, section, overdue, escalated, snoozed)
+    return Filter(who, severity, measure, section, overdue, escalated, snoozed, team)
 
 
 PRESETS: Mapping[str, Filter] = {

@@ -90,6 +90,7 @@ class Alert(Model):
     escalation_level: int = 0
     escalated_at: datetime | None = None
     due_at: datetime | None = None
+    outside_hours: bool = Field(default=False, description="It came while its care team was closed.")
     inhibited_by: UUID | None = Field(
         default=None, description="The graver alert that shows this one inside."
     )

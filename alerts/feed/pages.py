@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from alerts import synthetic
 from alerts.actions import BULK_MAX
 from alerts.feed import assemble, queue_queries, sessions
+from alerts.feed.closed import closed_teams
 from alerts.feed.context import (
     LANGUAGE_COOKIE,
     THEME_COOKIE,
@@ -106,6 +107,8 @@ async def render_queue(
         ]
         views = await assemble.views(conn, rows, now_ms, drawn_max=assemble.ROWS_DRAWN)
         people = await queue_queries.colleagues(conn, viewer)
+        teams = await queue_queries.teams(conn, viewer)
+        closed = await closed_teams(conn, viewer.teams, to_datetime(now_ms))
     current_ms = from_datetime(found.current_to) if found.current_to is not None else None
     totals: dict[AlertClass, int] = {"clinical": found.clinical_total, "technical": found.technical_total}
     markup = {
@@ -130,6 +133,8 @@ async def render_queue(
         presets=PRESETS,
         curve_kinds=CURVE_KINDS,
         colleagues=people,
+        teams=teams,
+        closed=closed,
         **FORM_VALUES,
     )
 
@@ -188,6 +193,7 @@ async def queue_rows(
         rows = await assemble.rows_of(conn, viewer, patients, now, chosen) if patients else {}
         counts = await queue_queries.counts(conn, viewer, now)
         current = await assemble.current_to(conn, path, now)
+        closed = await closed_teams(conn, viewer.teams, now)
         views = await assemble.views(conn, [(section, row) for (section, _), row in rows.items()], now_ms)
     current_ms = from_datetime(current) if current is not None else None
     drawn = {view.key: view for view in views}
@@ -205,6 +211,7 @@ async def queue_rows(
         current_ms=current_ms,
         path=state,
         freshness=freshness(state, current_ms, now_ms),
+        closed=closed,
     )
     return JSONResponse(
         {**feed.hub.clock_now(), "header": header, "ringing": counts.ringing, "rows": answer},

@@ -43,7 +43,8 @@ ALERT_COLUMNS = """
     a.opened_at, a.last_at, a.cleared_at, a.reason, a.late, a.value, a.limit_value as "limit", a.unit,
     a.explanation, a.evidence, a.supersedes, a.superseded_by, a.acknowledged_by, a.acknowledged_at,
     a.assignee, a.started_by, a.started_at, a.snoozed_until, a.snooze_reason, a.outcome, a.false_reason,
-    a.closed_by, a.closed_at, a.escalation_level, a.escalated_at, a.due_at, a.inhibited_by, a.version, a.changed_at,
+    a.closed_by, a.closed_at, a.escalation_level, a.escalated_at, a.due_at, a.outside_hours,
+    a.inhibited_by, a.version, a.changed_at,
     (select display_name from scad.account where login = a.acknowledged_by) as acknowledged_name,
     (select display_name from scad.account where login = a.assignee) as assignee_name,
     (select display_name from scad.account where login = a.closed_by) as closed_name

@@ -86,9 +86,9 @@ async def alerts(
     result = await conn.execute(
         f"""
         select {ALERT_COLUMNS} from scad.alert a join scad.patient p using (patient)
-         where a.patient = any(%(patients)s) and {_LIVE} and ({_SEEN} or p.patient = any(%(glass)s))
+         where a.patient = any(%(patients)s) and {_LIVE} and {_SEEN}
            and (a.inhibited_by is not null or ({_STANDS}))""",  # noqa: S608
-        _who(viewer, patients=list(patients), snoozed=snoozed, glass=list(viewer.glass)),
+        _who(viewer, patients=list(patients), snoozed=snoozed),
     )
     standing: dict[str, list[Alert]] = defaultdict(list)
     inside: dict[str, list[Alert]] = defaultdict(list)
@@ -182,12 +182,44 @@ async def adherences(
     for row in await result.fetchall():
         taken[row["patient"], row["kind"]][row["day"]] = row["n"]
     today = await _today(conn, now)
+    away = await _away(conn, list(plans), now)
     return {
         patient: [
-            adherence(kind, every, begin, today, taken[patient, kind]) for kind, every in schedule.items()
+            adherence(kind, every, begin, today, taken[patient, kind], away[patient])
+            for kind, every in schedule.items()
         ]
         for patient, (begin, schedule) in plans.items()
     }
+
+
+async def _away(conn: Connection, patients: Sequence[str], now: datetime) -> dict[str, set[date]]:
+    """By patient: the days of the last fortnight that a planned absence touches."""
+    result = await conn.execute(
+        """
+        select a.patient, d.day::date as day
+          from scad.absence a
+         cross join lateral generate_series((a.from_at at time zone 'Europe/Paris')::date::timestamp,
+                                            (least(a.to_at, %(now)s) at time zone 'Europe/Paris')::date::timestamp,
+                                            interval '1 day') d(day)
+         where a.patient = any(%(patients)s) and a.from_at <= %(now)s and a.to_at > %(begin)s
+           and a.to_at > a.from_at""",
+        {"patients": list(patients), "now": now, "begin": now - timedelta(days=DAYS + 1)},
+    )
+    found: dict[str, set[date]] = defaultdict(set)
+    for row in await result.fetchall():
+        found[row["patient"]].add(row["day"])
+    return found
+
+
+async def teams(conn: Connection, viewer: Viewer) -> list[dict[str, Any]]:
+    """The teams that the viewer may choose among: none where there is one."""
+    result = await conn.execute(
+        f"""
+        select p.care_team, p.name from scad.care_team p where {_SEEN} order by p.name""",  # noqa: S608
+        _who(viewer),
+    )
+    found = await result.fetchall()
+    return found if len(found) > 1 else []
 
 
 async def _today(conn: Connection, now: datetime) -> date:

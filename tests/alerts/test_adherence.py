@@ -40,14 +40,24 @@ def test_a_weekly_measurement_is_expected_once_a_week():
     assert adherence("inr", 72, LONG_AGO, TODAY, ago(0, 3, 6, 9, 12)).done == 4
 
 
+def test_a_day_of_a_planned_absence_is_not_missed_but_what_was_done_on_it_counts():
+    away = {TODAY - timedelta(days=day) for day in range(2, 7)}
+    found = adherence("body-weight", 24, LONG_AGO, TODAY, ago(*range(6, 14)), away)
+    assert (found.done, found.expected) == (8, 9)  # seven days before it, one after, and one in it that was done
+    weekly = adherence("inr", 168, LONG_AGO, TODAY, {}, {TODAY - timedelta(days=day) for day in range(1, 8)})
+    assert weekly.expected == 0
+
+
 @given(
     every=st.floats(0.1, 1000),
     begin=st.integers(0, 40),
     taken=st.dictionaries(st.integers(0, 30), st.integers(0, 400)),
+    away=st.sets(st.integers(0, 30)),
 )
-def test_nobody_takes_more_than_was_expected(every: float, begin: int, taken: dict[int, int]):
+def test_nobody_takes_more_than_was_expected(every: float, begin: int, taken: dict[int, int], away: set[int]):
     by_day = {TODAY - timedelta(days=day): n for day, n in taken.items()}
-    found = adherence("glucose", every, TODAY - timedelta(days=begin), TODAY, by_day)
+    absent = {TODAY - timedelta(days=day) for day in away}
+    found = adherence("glucose", every, TODAY - timedelta(days=begin), TODAY, by_day, absent)
     assert 0 <= found.done <= found.expected <= DAYS * max(24 / every + 1, 1)
 
 

@@ -209,7 +209,8 @@ async function acknowledgeTicked() {
   const rules = new Map(boxes.map((box) => [box.value, targetOf(box)]));
   const note = bulk.querySelector('[name="note"]').value || null;
   try {
-    const answer = await post("/api/alerts/bulk", { alerts: [...rules.keys()], action: "acknowledge", note });
+    const alerts = boxes.map((box) => ({ alert: box.value, version: Number(box.closest(".alert").dataset.v) }));
+    const answer = await post("/api/alerts/bulk", { alerts, action: "acknowledge", note });
     if (answer === null) return;
     toast(count("queue.bulk_done", answer.done));
     const refused = answer.results.filter((result) => result.error);

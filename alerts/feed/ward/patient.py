@@ -13,6 +13,7 @@ from starlette.responses import Response
 from alerts.absence import PlannedAbsence
 from alerts.changes import MANUAL_MODEL
 from alerts.feed import assemble, queries, queue_queries
+from alerts.feed.closed import closed_teams
 from alerts.feed.context import FeedDep, SeeingDep
 from alerts.feed.curves import Curve
 from alerts.feed.database import Connection
@@ -85,6 +86,7 @@ async def patient_page(
             "offline": (await queue_queries.offline(conn, [patient], now)).get(patient, []),
             "proposal": await store.proposal(conn, patient),
             "sittings": await sittings_of(conn, patient, person.time_zone, 2),
+            "closed": await closed_teams(conn, [person.care_team], now),
             "cursor": await queries.cursor(conn),
         }
     formats = formats_of(request, person)

@@ -96,6 +96,14 @@ def test_many_alerts_at_once_each_with_its_result(feed: RunningFeed):
     assert answer["results"][0]["state"] == "acknowledged"
     assert feed.client("bayeux").get(f"/api/alerts/{foreign}").json()["alert"]["state"] == "open"
     assert nurse.post("/api/alerts/bulk", json=body).status_code == 403
+    seen = [{"alert": medium, "version": answer["results"][0]["version"]}, {"alert": foreign, "version": 1}]
+    stale = [{**seen[0], "version": 1}, medium]
+    for alerts, errors in ((stale, ["stale"]), (seen, [None, "unknown"])):
+        asked = {"alerts": alerts, "action": "note", "note": "told the daughter"}
+        results = nurse.post("/api/alerts/bulk", headers={"X-CSRF-Token": token}, json=asked).json()[
+            "results"
+        ]
+        assert [result["error"] for result in results] == errors
     too_many = {**body, "alerts": [medium] * 201}
     assert nurse.post("/api/alerts/bulk", headers={"X-CSRF-Token": token}, json=too_many).status_code == 422
 

@@ -52,6 +52,8 @@ def test_sql_and_python_choose_the_same_rows(ward: RunningFeed):
         )
     ]
 
+    chosen += [Filter(team="caen"), Filter(team="bayeux"), Filter(team="caen", severity="high")]
+
     async def compare() -> int:
         seen = set()
         async with asyncio.timeout(60), ward_connection(ward) as conn:
@@ -81,7 +83,6 @@ def ward_connection(ward: RunningFeed) -> Any:
             self.conn = await psycopg.AsyncConnection.connect(
                 ward.feed.database.dsn, row_factory=dict_row, options="-c timezone=UTC"
             )
-            await self.conn.execute("set role scad_service")
             return self.conn
 
         async def __aexit__(self, *_: object) -> None:

@@ -15,6 +15,7 @@ from feed_server import RunningFeed, csrf_of, running
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_ward import NOW_MS, PASSWORD, enrol
+from sealing import vault_of_tests
 
 from alerts.feed import second_factor
 from alerts.feed.access import Access, access_of
@@ -204,3 +205,37 @@ def test_the_log_of_access_says_who_and_never_a_secret(feed: RunningFeed):
 
 def test_the_picture_holds_the_address_of_the_key():
     assert second_factor.address(RFC_SECRET, "medecin").startswith("otpauth://totp/SCAD:medecin?secret=")
+
+
+def test_secrets_are_kept_wrapped_and_old_ones_wrapped_at_the_next_log_in():
+    keys = vault_of_tests().keys
+    secret = second_factor.new_secret()
+    stored = second_factor.stored_form(keys, "medecin", secret)
+    assert secret not in stored
+    assert second_factor.opened(keys, "medecin", stored) == secret
+    assert second_factor.opened(keys, "infirmiere", stored) is None, "a secret is one person's"
+    assert second_factor.opened(None, "medecin", stored) is None
+    assert (
+        second_factor.opened(keys, "medecin", secret)
+        == secret
+        == second_factor.stored_form(None, "x", secret)
+    )
+    assert [second_factor.up_to_date(keys, one) for one in (stored, secret)] == [True, False]
+
+
+def test_a_plain_secret_of_before_is_wrapped_when_its_code_is_taken(feed: RunningFeed):
+    feed.conn.execute(
+        "insert into scad.second_factor (login, secret, created_at, confirmed_at)"
+        " values ('infirmiere', %s, now(), now())",
+        (RFC_SECRET,),
+    )
+    client = feed.client()
+    client.post("/login", data={"user": "infirmiere", "password": PASSWORD})
+    code = pyotp.TOTP(RFC_SECRET).at(NOW_MS // 1000)
+    field = re.search(r'name="csrf" value="([^"]+)"', client.get("/login/code").text)
+    assert field is not None
+    assert client.post("/login/code", data={"csrf": field[1], "code": code}).status_code == 303
+    row = feed.conn.execute("select secret from scad.second_factor").fetchone()
+    assert row is not None
+    assert row[0].startswith("wrapped:")
+    assert second_factor.opened(vault_of_tests().keys, "infirmiere", row[0]) == RFC_SECRET
