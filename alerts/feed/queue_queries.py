@@ -86,9 +86,9 @@ async def alerts(
     result = await conn.execute(
         f"""
         select {ALERT_COLUMNS} from scad.alert a join scad.patient p using (patient)
-         where a.patient = any(%(patients)s) and {_LIVE} and {_SEEN}
+         where a.patient = any(%(patients)s) and {_LIVE} and ({_SEEN} or p.patient = any(%(glass)s))
            and (a.inhibited_by is not null or ({_STANDS}))""",  # noqa: S608
-        _who(viewer, patients=list(patients), snoozed=snoozed),
+        _who(viewer, patients=list(patients), snoozed=snoozed, glass=list(viewer.glass)),
     )
     standing: dict[str, list[Alert]] = defaultdict(list)
     inside: dict[str, list[Alert]] = defaultdict(list)
