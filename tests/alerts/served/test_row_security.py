@@ -46,11 +46,14 @@ GUARDED = {
     "scad.patient",
     "scad.plan_proposal",
     "scad.quarantine",
+    "scad.questionnaire_sitting",
     "scad.recovery_code",
+    "scad.research_objection",
     "scad.rule_review",
     "scad.second_factor",
     "scad.service_times",
     "scad.session",
+    "scad.tablet",
 }
 # Names of migrations; events' ids, which are the page's cursor.
 OPEN = {"scad.migration"}
@@ -103,6 +106,17 @@ def fill_team(conn: Connection, team: str, index: int) -> None:
             (patient, 1, "now", "{}", "now"),
         ),
         ("scad.device_status", "device, state, received_at", (device, "online", "now")),
+        ("scad.tablet", "device, patient, issued_by, issued_at", (device, patient, "infirmiere", "now")),
+        (
+            "scad.questionnaire_sitting",
+            "sitting, patient, device, seq, at, version, answers, advice, followed, red",
+            (str(uuid4()), patient, device, 1, "now", "1", "[]", "[]", "{}", False),
+        ),
+        (
+            "scad.research_objection",
+            "patient, objects, recorded_at, recorded_by",
+            (patient, True, "now", "infirmiere"),
+        ),
         (
             "scad.quarantine",
             "id, device, reason, detail, received_at, raw, source_topic, source_partition, source_offset, stored_at",
@@ -291,6 +305,10 @@ def test_functions_that_look_past_the_guards_ask_who_looks(conn: Connection):
         "select token_hash from scad.session",
         "select secret from scad.second_factor",
         "select code_hash from scad.recovery_code",
+        "select token_hash from scad.tablet",
+        "select code_hash from scad.tablet",
+        "select scad.tablet_link('', '', now())",
+        "select scad.tablet_of('', now())",
         "select value from scad.outbox",
         "select scad.my_account()",
         "delete from scad.account",
