@@ -1,7 +1,7 @@
 """Structured logs: one line an event on standard error, JSON unless a person is watching.
 
 No name, birth date or INS ever reaches a log; `patient` is a pseudonym. A reading is followed
-across processes by `device`, `epoch` and `seq`.
+across processes by `device`, `epoch` and `seq`: at level debug each process writes a line for it (`follow`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,36 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from typing import TextIO, cast
+from collections.abc import Iterable
+from typing import Protocol, TextIO, cast
 
 import structlog
+
+_followed = False
+
+
+class Followed(Protocol):
+    """What is followed from process to process: a reading, or a refusal of one."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def seq(self) -> int | None: ...
+
+
+def followed() -> bool:
+    """Whether a line is written for each reading: at level debug only, since a worker takes thousands a second."""
+    return _followed
+
+
+def follow(event: str, readings: Iterable[Followed]) -> None:
+    """One line for each reading that a process is done with: `device`, `epoch` and `seq` find it in every log."""
+    if _followed:
+        log = structlog.get_logger()
+        for reading in readings:
+            log.debug(event, device=reading.device, epoch=reading.epoch, seq=reading.seq)
 
 
 class _StandardError(io.TextIOBase):
@@ -27,7 +54,9 @@ class _StandardError(io.TextIOBase):
 
 def configure_logs(level: str = "info", process: str = "scad") -> None:
     """Set structlog and the standard library's logging up for this process."""
+    global _followed
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    _followed = number <= logging.DEBUG
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

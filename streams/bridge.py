@@ -33,12 +33,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from devices.payload import identity
+from devices.payload import identity, split
 from devices.readings import Refusal
-from devices.refusals import Reason
+from devices.refusals import Problem, Reason
 from devices.status import BadStatusError, Status, parse_status
 from devices.times import format_instant
 from scad.clock import Clock
+from scad.log import followed
 from scad.settings import Settings
 from scad.tls import mqtt_context
 from streams import metrics, receipts, topics
@@ -177,6 +178,16 @@ def coalesce(records: Sequence[ConsumerRecord]) -> dict[tuple[str, int], receipt
         older = newest.get(key)
         newest[key] = decoded.receipt if older is None else receipts.merge(older, decoded.receipt)
     return newest
+
+
+def follow_payloads(batch: Sequence[Arrived]) -> None:
+    """A line for each reading that is in Kafka now, where they are followed; as far as it can be read."""
+    if followed():
+        for message in batch:
+            device = message.topic.split("/")[2]
+            with suppress(Problem):  # no payload of readings: the intake says why
+                for seq, epoch in map(identity, split(message.payload)):
+                    log.debug("bridge.forwarded", device=device, epoch=epoch, seq=seq)
 
 
 class Bridge:
@@ -347,6 +358,7 @@ class Bridge:
                 await produce(producer, self._records(batch))
                 self._busy_since = None
                 self._acknowledge(batch)
+                follow_payloads(batch)
 
     def _records(self, batch: Sequence[Arrived]) -> list[Record]:
         records = []

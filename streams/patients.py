@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from devices.readings import Reading
+from scad.log import follow
 from streams import metrics, topics
 from streams.intake import encode_quarantine
 from streams.kafka import RETRY_SECONDS, Record, produce
@@ -192,6 +193,7 @@ class Patients:
             live.readings_next = asked.readings_next or live.readings_next
         if plans:
             live.plans_next = asked.plans_next or live.plans_next
+        follow("engine.evaluated", (reading for reading, _ in readings))
         return live, signals
 
     def _one_by_one(

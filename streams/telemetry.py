@@ -22,6 +22,7 @@ from aiokafka.structs import ConsumerRecord
 from devices.readings import Reading, Refusal, to_wire
 from devices.times import parse_instant
 from scad.clock import Clock
+from scad.log import follow
 from streams import metrics, topics
 from streams.intake import (
     Intake,
@@ -92,6 +93,8 @@ class Telemetry:
         async with self._locks[grant.partition]:
             await self._settle(taken, refused, grant)
         self._count(taken, refused)
+        follow("intake.accepted", taken)
+        follow("intake.refused", refused)
 
     async def _settle(self, taken: Sequence[Reading], refused: Sequence[Refusal], grant: Grant) -> None:
         records = [Record(topics.READINGS, reading.patient.encode(), to_wire(reading)) for reading in taken]

@@ -29,6 +29,7 @@ from alerts.store.connection import Connection
 from alerts.store.offsets import Move, advance
 from devices.readings import Reading, from_wire
 from devices.times import parse_instant
+from scad.log import follow
 from streams import topics
 from streams.signal import AlertSignal, decode_signal
 
@@ -135,6 +136,7 @@ def write_batch(
         for row in poison:
             written.counts[row.source_topic, "poison"] += 1
         write_quarantine(conn, poison, now_ms)
+    follow("writer.stored", (decoded.item for decoded in readings))
     return written
 
 
