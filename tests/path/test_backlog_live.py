@@ -19,7 +19,7 @@ from devices.outbox import OutboxStore
 from scad.services import HOST, Kafka, Mosquitto, Postgres
 from streams.lanes import MESSAGES_BURST
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 GATHERED = 20_000
 SPAN_MS = 10 * DAY_MS // GATHERED
@@ -28,6 +28,10 @@ LIVE_SECONDS = 5.0
 """The bound for a live reading's way to the database beside a backlog, in the middle of several."""
 LIVE_SECONDS_MOST = 10.0
 """And for each: the machine may do other things. The backlog alone takes 13 s."""
+SLOWER = 10
+"""On a machine on which a live reading takes long without any backlog, it may take so many times as long beside one;
+the backlog then takes longer as well, and must still be on its way when live readings arrive."""
+CALM_READINGS = 3
 FLOOD = MESSAGES_BURST + 3_000
 
 
@@ -68,28 +72,31 @@ def test_a_live_reading_does_not_wait_for_the_backlog_of_another(platform: Platf
     scale = Firmware("sc-gathered", store.open("sc-gathered"), password=DEVICE_PASSWORD)
     scale.submit(*(weighed("sc-gathered", seq, begin_ms + seq * SPAN_MS) for seq in range(GATHERED)))
     with Device(platform, "sc-live") as live, driver:
+        calm = median(seconds_to_the_database(platform, live, "p-live", seq) for seq in range(CALM_READINGS))
         driver.add(scale)
         platform.until(lambda: platform.stored("p-gathered") > 500, "the backlog begins to come")
         took: list[float] = []
         while scale.waiting and len(took) < LIVE_READINGS:
-            took.append(seconds_to_the_database(platform, live, "p-live", len(took)))
+            took.append(seconds_to_the_database(platform, live, "p-live", CALM_READINGS + len(took)))
         assert len(took) > 1, "the backlog was on its way all the time"
-        assert median(took) < LIVE_SECONDS, took
-        assert max(took) < LIVE_SECONDS_MOST, took
-        platform.until(lambda: not scale.waiting, "a receipt for the whole backlog", 60)
+        assert median(took) < max(LIVE_SECONDS, SLOWER * calm), took
+        assert max(took) < max(LIVE_SECONDS_MOST, 2 * SLOWER * calm), took
+        platform.until(lambda: not scale.waiting, "a receipt for the whole backlog", 180)
     store.close()
     platform.until_equal(lambda: platform.stored("p-gathered"), GATHERED)
-    assert platform.stored("p-live") == len(took)
+    assert platform.stored("p-live") == CALM_READINGS + len(took)
 
 
 def test_a_flooding_device_is_held_without_receipt_while_others_are_served(platform: Platform) -> None:
     at_ms = platform.now_ms() - DAY_MS
     with Device(platform, "sc-flood") as flood, Device(platform, "sc-calm") as calm:
+        before = seconds_to_the_database(platform, calm, "p-calm", 0)
         sent = [
             flood.publish(json.dumps(weighed("sc-flood", seq, at_ms + seq)).encode()) for seq in range(FLOOD)
         ]
         sent[-1].wait_for_publish(60)
-        assert seconds_to_the_database(platform, calm, "p-calm", 0) < LIVE_SECONDS_MOST
+        beside = seconds_to_the_database(platform, calm, "p-calm", 1)
+        assert beside < max(LIVE_SECONDS_MOST, 2 * SLOWER * before)
 
         def examples() -> list[int]:
             query = "select seq from scad.quarantine where device = 'sc-flood' and reason = 'rate-limited'"
