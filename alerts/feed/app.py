@@ -51,6 +51,7 @@ from alerts.feed.stream import Hub
 from alerts.feed.team import team_settings
 from alerts.feed.ward import ward
 from alerts.fhir import FhirError, FhirResponse, fhir, fhir_error, outcome
+from alerts.identity.page import identity_page
 from alerts.identity.vault import Vault
 from alerts.report.routes import reports
 from scad.clock import Clock
@@ -135,6 +136,7 @@ def create_app(
     app.include_router(glass)
     app.include_router(audit_pages)
     app.include_router(guarantee)
+    app.include_router(identity_page)
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
     # A log-out that goes on to the provider is a form's answer: the policy must let it.
     form_action = f"'self' {access.provider.origin}" if access.provider is not None else "'self'"

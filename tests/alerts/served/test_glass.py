@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import msgspec
 import psycopg
 import pytest
 from feed_server import RunningFeed, csrf_of
@@ -170,3 +172,27 @@ def test_the_patients_list_and_sheet_are_in_plain_french_and_printable(feed: Run
         assert sheet.status_code == 200
         assert "appelez le 15 ou le 112" in sheet.text
         assert 'lang="fr"' in sheet.text
+
+
+def test_an_identity_is_corrected_on_its_page_with_a_reason(feed: RunningFeed):
+    feed.conn.execute("delete from identity.person where patient = 'p-caen'")
+    vault, validated = vault_of_tests(), msgspec.structs.replace(WHO, reliability="VALI")
+    identities.write(feed.conn, vault, "p-caen", validated, Change("test", NOW_MS, "test"))
+    nurse, path = feed.client("infirmiere"), "/patients/p-caen/identity"
+    page = nurse.get(path)
+    assert WHO.ins is not None
+    assert WHO.ins in page.text
+    fields = dict(re.findall(r'<input id="i-(\w+)" name="\w+" value="([^"]*)"', page.text))
+    form = {"csrf": csrf_of(nurse), **fields, "sex": "female", "ins_oid": WHO.ins_oid, "reliability": "VALI"}
+    assert nurse.post(path, data={**form, "family_name": "Lefebvre"}).status_code == 422  # no reason
+    wrong = nurse.post(path, data={**form, "ins": "248057500100135", "why": "typed wrong"})
+    assert wrong.status_code == 422
+    assert "its key does not fit" in wrong.text
+    done = nurse.post(path, data={**form, "family_name": "Lefebvre", "why": "lettre oubliée"})
+    assert done.status_code == 303
+    after = identities.read(feed.conn, vault, "p-caen")
+    assert after == msgspec.structs.replace(WHO, family_name="Lefebvre")  # to be validated anew
+    assert feed.conn.execute("select replaced_by, why from identity.former").fetchall() == [
+        ("infirmiere", "lettre oubliée")
+    ]
+    assert feed.client("bayeux").get(path).status_code == 404
