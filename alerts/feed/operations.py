@@ -39,30 +39,34 @@ async def live() -> dict[str, str]:
 
 @operations.get("/health/ready")
 async def ready(feed: FeedDep) -> JSONResponse:
-    """200 when the database answers and has the schema of this release; else 503 and what is wrong."""
+    """200 when the database answers and has every migration that this release needs; else 503 and what is wrong.
+
+    Migrations of a later release are named and do no harm: they only add, and during an upgrade old and new feeds
+    serve side by side.
+    """
     try:
         async with feed.database.plain() as conn:
             applied = await queries.schema_names(conn)
     except UNAVAILABLE as error:
         log.warning("not ready: the database does not answer", error=str(error).strip())
         return JSONResponse({"status": "waiting", "database": "does not answer"}, 503)
-    wrong = schema_problem(applied)
-    if wrong is not None:
-        return JSONResponse({"status": "waiting", "database": "answers", "schema": wrong}, 503)
-    return JSONResponse({"status": "ready", "database": "answers", "schema": "current"})
+    fits, schema = schema_state(applied)
+    if not fits:
+        return JSONResponse({"status": "waiting", "database": "answers", "schema": schema}, 503)
+    return JSONResponse({"status": "ready", "database": "answers", "schema": schema})
 
 
-def schema_problem(applied: set[str]) -> str | None:
-    """Why a database with these migrations does not fit this release, or None when it does."""
+def schema_state(applied: set[str]) -> tuple[bool, str]:
+    """Whether this release can serve a database with these migrations, and what is to be said of them."""
     migrations = load_migrations()
     everywhere = {m.name for m in migrations if not m.needs and not m.without}
     missing = sorted(everywhere - applied)
     if missing:
-        return f"lacks {', '.join(missing)}: run `scad schema apply`"
+        return False, f"lacks {', '.join(missing)}: run `scad schema apply`"
     unknown = sorted(applied - {m.name for m in migrations})
     if unknown:
-        return f"is newer than this release: {', '.join(unknown)}"
-    return None
+        return True, f"is newer than this release: {', '.join(unknown)}"
+    return True, "current"
 
 
 @operations.get("/metrics")
