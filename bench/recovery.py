@@ -164,15 +164,17 @@ def start(kafka: Kafka, folder: Path) -> dict[str, float]:
         }
 
 
-def measure(seed: int, patients: int) -> dict[str, Any]:
+def measure(seed: int, patients: int, kafka: Kafka, folder: Path) -> dict[str, Any]:
+    """One line of the result; everything in Kafka is made anew."""
     now_ms = time.time_ns() // 1_000_000
-    made = templates(seed, now_ms)
-    with tempfile.TemporaryDirectory(prefix="scad-bench-") as name, Kafka(Path(name) / "kafka") as kafka:
-        began = time.perf_counter()
-        written = asyncio.run(write(kafka, made, patients, now_ms))
-        said = {"patients": patients, "changelog_bytes_a_patient": round(written / patients)}
-        print(f"{patients:,} patients written in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-        return said | start(kafka, Path(name) / "worker")
+    kafka.delete_topics()
+    began = time.perf_counter()
+    written = asyncio.run(write(kafka, templates(seed, now_ms), patients, now_ms))
+    said = {"patients": patients, "changelog_bytes_a_patient": round(written / patients)}
+    print(
+        f"{patients:,} patients written in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True
+    )
+    return said | start(kafka, folder / f"worker-{patients}")
 
 
 def missed(lines: list[dict[str, Any]]) -> list[str]:
@@ -196,11 +198,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=RESULTS / "recovery.json")
     parser.add_argument("--check", action="store_true", help="status 1 when a goal is missed")
     asked = parser.parse_args(arguments)
-    with result(asked.json) as figures:
+    with (
+        tempfile.TemporaryDirectory(prefix="scad-bench-") as name,
+        Kafka(Path(name) / "kafka") as kafka,
+        result(asked.json) as figures,
+    ):
         lines = figures["recovery"] = []
         for patients in asked.patients:
-            lines.append(measure(asked.seed, patients))
-            print(lines[-1])
+            lines.append(measure(asked.seed, patients, kafka, Path(name)))
+            print(lines[-1], flush=True)
     faults = missed(figures["recovery"])
     for fault in faults:
         print(f"missed: {fault}", file=sys.stderr)

@@ -1,8 +1,8 @@
 """The readings that every contender gets: made-up patients, as they stand in `scad.readings`, in order of time.
 
 Each patient weighs in the morning and counts the heart four times a day; one in ten wears a glucose sensor that
-speaks every five minutes. Some weights jump, some hearts race, some nights are low: one reading in some hundred
-begins or ends an alert.
+speaks every five minutes. Some weights jump, some hearts race, some nights are low: a few readings in a
+thousand begin an alert.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ DAY_MS, MINUTE_MS = 86_400_000, 60_000
 SENSOR_EVERY_MS = 5 * MINUTE_MS
 HEART_RATES_A_DAY = 4
 SENSOR_SHARE = 10  # one patient in so many
+LOW_NIGHTS = 0.05  # of an hour below 54 mg/dL: 0.2 % of the time; the consensus asks for less than 1 %
 DELAY_MS = 2_000  # from measurement to reception
 PLANNED_DAYS_BEFORE = 2  # the care plan holds from before the first reading
 PROTOCOL = "three-rules"
@@ -80,7 +81,7 @@ def _heart(rng: np.random.Generator, number: int, days: int, begin_ms: int) -> I
 def _glucose(rng: np.random.Generator, number: int, days: int, begin_ms: int) -> Iterator[Row]:
     n = days * (DAY_MS // SENSOR_EVERY_MS)
     at = begin_ms + np.arange(n) * SENSOR_EVERY_MS + int(rng.integers(0, SENSOR_EVERY_MS))
-    low_nights = np.repeat(rng.random(days) < 0.15, n // days)
+    low_nights = np.repeat(rng.random(days) < LOW_NIGHTS, n // days)
     hour = (at // (60 * MINUTE_MS)) % 24
     values = 120 + 35 * np.sin(np.arange(n) / 23) + rng.normal(0, 6, n)
     values = np.where(low_nights & (hour == 3), 48 + rng.normal(0, 2, n), values)
