@@ -120,7 +120,8 @@ class Folder:
         if stay:
             first = min(position(backup.first_wal) for backup in stay)
             for name, path in self.segments().items():
-                if position(name) < first:
+                # one that is not finished is open: its writer would find its name gone
+                if position(name) < first and path.suffix != ".partial":
                     path.unlink()
         return [backup.name for backup in old]
 

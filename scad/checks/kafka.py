@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from aiokafka.protocol.admin import DescribeGroupsRequest, DescribeGroupsRequest_v1
 
 from scad.checks.finding import Finding, fault, fine, warning
 from scad.kafka_connections import connections_closed
@@ -140,7 +141,7 @@ def _config_fault(spec: TopicSpec, key: str, is_: str, wanted: str) -> Finding:
 async def _groups(admin: AIOKafkaAdminClient, settings: Settings) -> list[Finding]:
     found: list[Finding] = []
     try:
-        answers = await admin.describe_consumer_groups(list(GROUPS))
+        answers = [await _members(admin, name) for name in GROUPS]
     except GroupCoordinatorNotAvailableError:  # a broker that no group has ever asked
         return [fault(process, "none has ever been at work", remedy) for process, remedy in GROUPS.values()]
     for answer in answers:
@@ -162,6 +163,17 @@ async def _groups(admin: AIOKafkaAdminClient, settings: Settings) -> list[Findin
     for name, read in OF_GROUP.items():
         found += await _behind(admin, settings, name, read)
     return found
+
+
+class _Describe(DescribeGroupsRequest):  # type: ignore[misc]  # the library has no types
+    """aiokafka 0.14 reads the answer to version 3 as if it were of version 2, and closes the connection."""
+
+    def build(self, _newest: object) -> DescribeGroupsRequest_v1:
+        return DescribeGroupsRequest_v1(self._groups)
+
+
+async def _members(admin: AIOKafkaAdminClient, group: str) -> Any:
+    return await admin._send_request(_Describe([group]), await admin.find_coordinator(group))
 
 
 async def _behind(

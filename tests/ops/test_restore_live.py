@@ -96,7 +96,9 @@ class Machine:
             text=True,
             timeout=SECONDS,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}\n{self.platform.log()}"
+        assert done.returncode == 0, (
+            f"{line}\n{done.stdout}\n{done.stderr}\n{self.follower.log_tail(40)}\n{self.platform.log()}"
+        )
 
     def close(self) -> None:
         self.follower.stop()

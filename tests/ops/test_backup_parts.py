@@ -1,0 +1,100 @@
+"""What `scad restore` decides before it touches anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from scad.backups import Backup, BackupError, Folder, restore
+from scad.backups.folder import SEGMENTS_A_LOG, environment, position
+from scad.backups.restoring import COMMIT, OURS, chain, choose
+from scad.main import build_app
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def segment(number: int, timeline: int = 1) -> str:
+    return f"{timeline:08X}{number // SEGMENTS_A_LOG:08X}{number % SEGMENTS_A_LOG:08X}"
+
+
+def backup(hours: int, first: int = 0) -> Backup:
+    ended = NOON + timedelta(hours=hours)
+    return Backup(name=f"b{hours}", ended_at=ended, first_wal=segment(first), bytes=1, server="17")
+
+
+def test_the_newest_backup_before_the_instant_is_taken():
+    known = [backup(0), backup(24), backup(48)]
+    assert choose(known, None).name == "b48"
+    assert choose(known, NOON + timedelta(hours=47)).name == "b24"
+    with pytest.raises(BackupError, match="oldest base backup ended at 2026-11-22T12:00:00Z"):
+        choose(known, NOON - timedelta(seconds=1))
+    with pytest.raises(BackupError, match="backup take"):
+        choose([], None)
+
+
+@given(st.integers(0, 600), st.integers(1, 40), st.data())
+def test_a_hole_in_the_log_is_named_and_no_hole_is_invented(first: int, length: int, data: st.DataObject):
+    names = [segment(number) for number in range(first, first + length)]
+    assert [position(name) for name in names] == list(range(first, first + length))
+    fork = data.draw(st.integers(0, length - 1))
+    second = [segment(number, 2) for number in range(first + fork, first + length + 3)]
+    assert chain([*names, *second], names[0]) == {*names, *second}  # a restored server's log goes on beside
+    if length > 2:
+        lost = data.draw(st.integers(1, length - 2))
+        with pytest.raises(BackupError, match=f"hole at segment {first + lost:X} "):
+            chain(names[:lost] + names[lost + 1 :], names[0])
+
+
+def test_old_backups_go_with_their_log_and_a_segment_that_is_being_written_stays(tmp_path: Path):
+    folder = Folder(tmp_path)
+    folder.make()
+    (folder.wal / "00000001").mkdir()
+    for number in range(6):
+        (folder.wal / "00000001" / (segment(number) + (".partial" if number == 1 else ""))).touch()
+    for hours, first in ((0, 0), (24, 2), (48, 4)):
+        (folder.base / f"b{hours}").mkdir()
+        folder.note(backup(hours, first))
+    assert folder.prune(2) == ["b0"]
+    assert [one.name for one in folder.backups()] == ["b24", "b48"]
+    assert list(folder.segments()) == [segment(number) for number in (1, 2, 3, 4, 5)]
+
+
+def test_a_folder_belongs_to_one_server_and_a_data_folder_is_never_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = Folder(tmp_path / "backups")
+    folder.make()
+    folder.belongs_to("7000")
+    folder.belongs_to("7000")
+    with pytest.raises(BackupError, match="a folder of its own"):
+        folder.belongs_to("7001")
+    monkeypatch.setattr("scad.backups.restoring.program", lambda name: name)
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "PG_VERSION").touch()
+    with pytest.raises(BackupError, match="is not empty"):
+        restore(folder, data)
+    assert list(data.iterdir()) == [data / "PG_VERSION"]
+    done = CliRunner().invoke(build_app(), ["restore", str(tmp_path), str(data), "--to", "yesterday"])
+    assert done.exit_code == 1
+
+
+def test_a_password_is_given_to_programs_where_others_cannot_read_it():
+    given = environment("postgresql://backup:secret@db.example.org:5433/scad?sslmode=verify-full")
+    assert (given["PGHOST"], given["PGPORT"], given["PGPASSWORD"]) == ("db.example.org", "5433", "secret")
+    assert given["PGSSLMODE"] == "verify-full"
+    with pytest.raises(BackupError, match="SCAD_DATABASE"):
+        environment("postgresql://[")
+
+
+def test_settings_of_an_earlier_restore_and_times_of_commits_are_recognised():
+    assert OURS.match("recovery_target_time = '2026-01-01'")
+    assert OURS.match("restore_command = 'false'")
+    assert not OURS.match("max_connections = 100")
+    line = "rmgr: Transaction len: 34, tx: 750, lsn: 0/3000168, desc: COMMIT 2026-11-22 15:02:38.413800 UTC"
+    assert COMMIT.findall(line) == ["2026-11-22 15:02:38.413800"]
