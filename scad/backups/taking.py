@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from datetime import datetime
 from pathlib import Path
 
 from devices.times import to_datetime
@@ -50,7 +49,7 @@ def take(folder: Folder, address: str, clock: Clock, keep: int) -> Backup:
     return backup
 
 
-def gaps(folder: Folder, backup: Backup, now: datetime) -> str:
+def gaps(folder: Folder, backup: Backup) -> str:
     """Why nothing after this backup could be restored; empty when the log is being kept."""
     segments = folder.segments()
     if not segments:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ Where = Annotated[Path, typer.Argument(help="The folder of backups.")]
 Keep = Annotated[
     int, typer.Option(min=1, help="Base backups that are kept; older ones go, and the log before them.")
 ]
+
+LOG_SECONDS = 15.0  # what follows the log may have been started a moment ago
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +33,6 @@ def take(folder: Where, keep: Keep = 7) -> None:
 
     Exit status: 1 when it failed, or when no write-ahead log is kept that goes on from it.
     """
-    from devices.times import to_datetime
     from scad.backups import BackupError, Folder
     from scad.backups import take as take_backup
     from scad.backups.taking import gaps
@@ -40,7 +42,9 @@ def take(folder: Where, keep: Keep = 7) -> None:
         settings = load_settings()
         clock = settings.make_clock()
         backup = take_backup(Folder(folder), settings.database, clock, keep)
-        problem = gaps(Folder(folder), backup, to_datetime(clock.wall()))
+        deadline = time.monotonic() + LOG_SECONDS
+        while (problem := gaps(Folder(folder), backup)) and time.monotonic() < deadline:
+            time.sleep(0.2)
     except (BackupError, SettingsError) as error:
         _end(str(error))
     print(f"{backup.name}: {backup.bytes >> 20} MB, verified")

@@ -165,6 +165,9 @@ def test_who_follows_the_operation_page_loses_nothing_when_the_database_is_lost(
         assert followed(machine, event) >= {1, 2, 3, 4, 5, 6}, event
     assert platform.count("select count(*) from scad.account where login = 'a.martin'") == 1
     assert platform.count("select count(*) from scad.reading_conflict") == 0
+    wait_until(
+        lambda: (machine.backups / "wal/00000002").is_dir(), SECONDS, "the new timeline is being followed"
+    )
     machine.do("restored")
 
 
