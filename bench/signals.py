@@ -1,31 +1,42 @@
 """How well beats are found in strips of ECG, and atrial fibrillation in RR intervals: a row for each difficulty.
 
-    python -m bench.signals [--seconds 300] [--seeds 3] [--cut 30] [--inverted] [--json FILE]
+    python -m bench.signals [--seconds 300] [--seeds 3] [--cut 30] [--inverted] [--others] [--json FILE]
 
-Synthetic recordings made from seeds (tests/streams/hard_strips.py and hard_series.py), and MIT-BIH record 100 where
-the recordings lie beside the checkout. A beat counts as found within 150 ms, each once. docs/signals.md explains the
-figures.
+Synthetic recordings made from seeds (tests/streams/hard_strips.py, record_models.py and hard_series.py), and MIT-BIH
+record 100 where the recordings lie beside the checkout. A beat counts as found within 150 ms, each once. `--others`
+reads the models with the detectors of sleepecg, neurokit2 and wfdb beside it, whichever are installed (no dependencies
+of SCAD). docs/signals.md explains the figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.machine import machine
+from streams.signals.ecg import analyse
 from streams.signals.qrs import detect_beats
 from streams.signals.rhythm import fibrillation
-from tests.streams import hard_series, hard_strips
+from tests.streams import hard_series, hard_strips, record_models
+from tests.streams.record_models import FS
 from tests.streams.strips import Floats, Ints, agreement
 
-FIRST_SEED = 1000  # those below were looked at while the detector was set
+LEARNING_S = 10.0  # others learn from the start of a recording: what they do there does not count for anybody
+
+FIRST_SEED = 2000  # those below were looked at while the detector was set
 EPISODE_MS = 300_000.0
+
+Detector = Callable[[Floats], Any]
+"""Sample indices of the beats in samples at FS."""
 
 
 @dataclass
@@ -99,6 +110,61 @@ def recorded(options: argparse.Namespace) -> list[Beats]:
     return rows
 
 
+def models_table(options: argparse.Namespace, detect: Detector | None = None) -> list[Beats]:
+    """Recordings modelled on single records: by strips, or by another detector as a whole."""
+    rows = []
+    for model in record_models.MODELS:
+        row = Beats(model.like)
+        for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
+            made = model.recording(seed, options.seconds)
+            size = int(options.cut * FS)
+            end = made.samples.size // size * size
+            samples = -made.samples[:end] if options.inverted else made.samples[:end]
+            if detect is None:
+                cut = range(0, end, size)
+                found = np.concatenate([detect_beats(samples[i : i + size], FS) + i for i in cut])
+            else:
+                found = np.asarray(detect(samples), dtype=np.int64)
+            first = int(LEARNING_S * FS) if options.others else 0
+            made.unscored += [(-size, first), (end, made.samples.size)]
+            true = record_models.scored(made.beats, made)
+            both, missed, wrong = agreement(record_models.scored(found, made), true, FS)
+            row.found, row.missed, row.wrong = row.found + both, row.missed + missed, row.wrong + wrong
+        rows.append(row)
+    return rows
+
+
+def others() -> dict[str, Detector]:
+    """The detectors of libraries that are installed, by name; each takes a whole recording at FS."""
+    found: dict[str, Detector] = {}
+    if library := _installed("sleepecg"):
+        found["sleepecg"] = lambda x: library.detect_heartbeats(x, FS)
+    if library_nk := _installed("neurokit2"):
+        cleaned: Detector = lambda x: library_nk.ecg_clean(x, sampling_rate=FS)  # noqa: E731
+        found["neurokit2"] = lambda x: library_nk.ecg_findpeaks(cleaned(x), FS)["ECG_R_Peaks"]
+    if library_wfdb := _installed("wfdb.processing"):
+        found["wfdb xqrs"] = lambda x: library_wfdb.xqrs_detect(x, FS, verbose=False)
+    return found
+
+
+def _installed(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def milliseconds(seeds: int) -> float:
+    """Processor time for one strip of 30 s, beats, quality and rhythm together, in ms."""
+    strips_30 = [model.recording(0, 31.0).samples[: int(30 * FS)] for model in record_models.MODELS]
+    analyse(strips_30[0], FS)
+    begin = time.process_time()
+    for _ in range(seeds):
+        for strip in strips_30:
+            analyse(strip, FS)
+    return 1000.0 * (time.process_time() - begin) / (seeds * len(strips_30))
+
+
 def fibrillation_table(seeds: int) -> list[Fibrillation]:
     rows = []
     for case in hard_series.CASES:
@@ -134,25 +200,47 @@ def main() -> int:
     parser.add_argument("--cut", type=float, default=30.0, help="length of the strips in s")
     parser.add_argument("--inverted", action="store_true", help="electrodes the wrong way round")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--others", action="store_true", help="installed libraries beside it, models alone")
     options = parser.parse_args()
-    beats, rhythm = beats_table(options), fibrillation_table(options.seeds)
+    models = models_table(options)
+    document: dict[str, object] = {"machine": machine(), "options": vars(options) | {"json": None}}
+    print_beats("models of records", models)
+    document["models"] = [asdict(row) for row in models]
+    if options.others:
+        for name, detect in others().items():
+            rows = models_table(options, detect)
+            print_beats(name, rows)
+            document[name] = [asdict(row) for row in rows]
+    else:
+        beats, rhythm = beats_table(options), fibrillation_table(options.seeds)
+        print_beats("difficulties", beats)
+        print_fibrillation(rhythm)
+        document |= {"beats": [asdict(row) for row in beats], "fibrillation": [asdict(row) for row in rhythm]}
+        document["ms_per_strip"] = milliseconds(options.seeds)
+        sys.stdout.write(f"\n{document['ms_per_strip']:.1f} ms of processor time for a strip of 30 s\n")
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def print_beats(title: str, rows: list[Beats]) -> None:
     write = sys.stdout.write
-    write(f"{'beats':40} {'sensitivity':>11} {'predictivity':>12} {'missed':>7} {'wrong':>6}\n")
-    total = Beats("all", *(sum(getattr(row, name) for row in beats) for name in ("found", "missed", "wrong")))
-    for row in [*beats, total]:
-        write(
-            f"{row.name:40} {row.sensitivity:11.4f} {row.predictivity:12.4f} {row.missed:7} {row.wrong:6}\n"
-        )
-    write(f"\n{'share of time in fibrillation, %':50} {'true':>6} {'found':>6} {'worst':>6} {'false':>6}\n")
-    for case in rhythm:
+    write(f"{title:40} {'sensitivity':>11} {'predictivity':>12} {'missed':>7} {'wrong':>6}\n")
+    total = Beats("all", *(sum(getattr(row, name) for row in rows) for name in ("found", "missed", "wrong")))
+    for row in [*rows, total]:
+        figures = f"{row.sensitivity:11.4f} {row.predictivity:12.4f} {row.missed:7} {row.wrong:6}"
+        write(f"{row.name:40} {figures}\n")
+    write("\n")
+    sys.stdout.flush()
+
+
+def print_fibrillation(rows: list[Fibrillation]) -> None:
+    write = sys.stdout.write
+    write(f"{'share of time in fibrillation, %':50} {'true':>6} {'found':>6} {'worst':>6} {'false':>6}\n")
+    for case in rows:
         write(
             f"{case.name:50} {case.truth:6.1f} {case.found:6.1f} {case.worst:+6.1f} {case.false_episodes:6}\n"
         )
-    if options.json:
-        document: dict[str, object] = {"machine": machine(), "options": vars(options) | {"json": None}}
-        document |= {"beats": [asdict(row) for row in beats], "fibrillation": [asdict(row) for row in rhythm]}
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

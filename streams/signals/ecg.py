@@ -17,6 +17,8 @@ from streams.signals.quality import READABLE, strip_quality
 MS_PER_S = 1000.0
 # Fewer beats give no interval that can be compared with another.
 BEATS_MIN = 3
+# Below this most of the beats are one detector's alone: a rate made of them would be made up.
+RATE_QUALITY_MIN = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Strip:
     quality: float
     rhythm: rhythm.Label
     heart_rate: float | None
-    """Mean over the intervals that can be, per minute; None with fewer than two beats."""
+    """Mean over the intervals that can be, per minute; None with fewer than two beats or where these are doubtful."""
 
     @property
     def rr_ms(self) -> Floats:
@@ -57,5 +59,7 @@ def analyse(samples_mv: Floats, fs: float) -> Strip:
         beats=beats,
         quality=quality,
         rhythm=rhythm.label(rr_ms) if quality >= READABLE and beats.size >= BEATS_MIN else "unreadable",
-        heart_rate=intervals.MS_PER_MIN / float(counted.mean()) if counted.size else None,
+        heart_rate=intervals.MS_PER_MIN / float(counted.mean())
+        if counted.size and quality >= RATE_QUALITY_MIN
+        else None,
     )

@@ -45,6 +45,8 @@ RIDGE = 1e-3  # of the window's variance: keeps a perfectly regular window solva
 IRREGULAR_NEIGHBOURS = 8
 IRREGULAR_MS = 30.0
 IRREGULAR_THRESHOLD = 0.72  # per second of mean interval (Petrėnas 2015: 0.725)
+# In slower hearts intervals are judged as at 65/min: above, not even fibrillation has so many differing pairs a second.
+IRREGULAR_MEAN_MAX_S = 0.92
 IRREGULAR_WEIGHT = 5.0
 UNPREDICTABLE_THRESHOLD = 0.065
 SPREAD_SHARE = 0.4
@@ -102,7 +104,9 @@ def fibrillation_score(rr_ms: Floats) -> Floats:
     if rr_ms.size < INTERVALS_MIN:
         return np.full(rr_ms.size, SCORE_RANGE[0])
     rr = limit_outliers(rr_ms)
-    irregular = _average(_irregularity(running_median(rr, 3))) / (_average(rr) / 1000.0)
+    irregular = _average(_irregularity(running_median(rr, 3))) / np.minimum(
+        _average(rr) / 1000.0, IRREGULAR_MEAN_MAX_S
+    )
     unpredictable, spread, order = _window_measures(rr)
     score = np.log(np.maximum(unpredictable, 1e-4) / UNPREDICTABLE_THRESHOLD)
     score += np.minimum(0.0, IRREGULAR_WEIGHT * (irregular - IRREGULAR_THRESHOLD))
