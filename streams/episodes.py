@@ -236,16 +236,23 @@ def _update(
         hit = met[first]
         assert hit is not None  # noqa: S101 - for the type checker: `first` was chosen so
         chosen = (episode.rank, hit, levels[first].name)
-    return msgspec.structs.replace(
-        episode,
-        version=rule.version,
-        last=Instant(o.at_ms, o.offset_min),
-        rank=max(chosen[0], held),
-        value=chosen[1][0],
-        limit=chosen[1][1],
-        level=chosen[2],
-        refs=measure.refs[-MAX_REFS:],
-        extra=measure.extra,
+    value, limit = chosen[1]
+    return Episode(
+        episode.protocol,
+        episode.rule,
+        rule.version,
+        episode.name,
+        episode.start,
+        Instant(o.at_ms, o.offset_min),
+        max(chosen[0], held),
+        episode.end,
+        value,
+        limit,
+        chosen[2],
+        episode.late,
+        episode.opened_by,
+        measure.refs[-MAX_REFS:],
+        measure.extra,
     )
 
 

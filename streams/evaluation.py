@@ -15,7 +15,6 @@ import msgspec
 from streams.difference import Emitter, difference
 from streams.episodes import IDLE, Episode, Instant, RuleState, judge
 from streams.history import DAY_MS, Key, Observation
-from streams.program import Step
 from streams.rolling import Moment
 from streams.state import Checkpoint, Lane, PatientState
 
@@ -38,10 +37,10 @@ class Evaluator:
         Without `out` nobody is told."""
         if index != lane.version:
             self.enter(state, lane, index, out)
-        program = lane.program
-        steps = program.steps[index + 1].get(o.kind)
+        layout = lane.program.layout
+        steps = lane.program.steps[index + 1].get(o.kind)
         if steps:
-            moment = self._moment
+            moment, conflicts = self._moment, lane.history.conflicts
             moment.now = moment.beat = moment.answers = None
             if index >= 0:
                 version = state.timeline.versions[index]
@@ -50,59 +49,52 @@ class Evaluator:
             else:
                 local_ms = o.at_ms + o.offset_min * MINUTE_MS
                 moment.day, moment.minute = local_ms // DAY_MS, local_ms % DAY_MS // MINUTE_MS
-            moment.conflicts = lane.history.conflicts
-            if lane.open_rules:
-                moment.clinical_open = not lane.open_rules.isdisjoint(program.layout.clinical[o.kind])
-            else:
-                moment.clinical_open = False
-            self._judge(lane, steps, key, o, out)
+            moment.conflicts = conflicts
+            moment.clinical_open = bool(lane.open_rules) and not lane.open_rules.isdisjoint(
+                layout.clinical[o.kind]
+            )
+            # Advance the statistics of the observation's kind and hold their rules' levels against them.
+            stats, states, busy = lane.stats, lane.states, lane.busy
+            plain = not (conflicts or o.flags or o.artefact)
+            for place, mask, add, low, high, common, held, positions, sound in steps:
+                if busy_now := busy & mask:
+                    moment.own_open = any(states[p].open is not None for p in positions)
+                elif plain and stats[place] is sound:
+                    continue
+                else:
+                    moment.own_open = False
+                stats[place], measure = add(stats[place], o, moment)
+                if measure is None:
+                    continue
+                values = measure.values
+                if not busy_now:
+                    if not common:
+                        if low < values[0] < high:
+                            continue
+                    else:
+                        for (least, most), value in zip(common, values):  # noqa: B905 - strict costs time here
+                            if not least < value < most:
+                                break
+                        else:
+                            continue
+                for position, rule, levels, bands in held:
+                    before = states[position]
+                    if before is IDLE:
+                        for value, (least, most) in zip(values, bands, strict=True):
+                            if not least < value < most:
+                                break
+                        else:
+                            continue
+                    after, changed = judge(rule, levels, before, o, measure)
+                    states[position] = after
+                    if (after is IDLE) != (before is IDLE):
+                        busy = lane.busy = layout.busy(states)
+                    if changed is not None:
+                        _changed(lane, key, before.open, changed, out)
         lane.since_checkpoint += 1
         if lane.since_checkpoint >= self._checkpoint_every:
             lane.checkpoints.append(Checkpoint(key, tuple(lane.stats), tuple(lane.states), lane.version))
             lane.since_checkpoint = 0
-
-    def _judge(
-        self, lane: Lane, steps: tuple[Step, ...], key: Key, o: Observation, out: Emitter | None
-    ) -> None:
-        """Advance the statistics of the observation's kind and hold their rules' levels against them."""
-        stats, states, moment, busy = lane.stats, lane.states, self._moment, lane.busy
-        plain = not o.flags and not o.artefact and not moment.conflicts
-        for place, mask, add, low, high, common, held, positions, sound in steps:
-            busy_now = busy & mask
-            if busy_now:
-                moment.own_open = any(states[p].open is not None for p in positions)
-            elif plain and stats[place] is sound:
-                continue
-            else:
-                moment.own_open = False
-            stats[place], measure = add(stats[place], o, moment)
-            if measure is None:
-                continue
-            values = measure.values
-            if not busy_now:
-                if not common:
-                    if low < values[0] < high:
-                        continue
-                else:
-                    for (least, most), value in zip(common, values):  # noqa: B905 - strict costs time here
-                        if not least < value < most:
-                            break
-                    else:
-                        continue
-            for position, rule, levels, bands in held:
-                before = states[position]
-                if before is IDLE:
-                    for value, (least, most) in zip(values, bands, strict=True):
-                        if not least < value < most:
-                            break
-                    else:
-                        continue
-                after, changed = judge(rule, levels, before, o, measure)
-                states[position] = after
-                if (after is IDLE) != (before is IDLE):
-                    busy = lane.busy = lane.program.layout.busy(states)
-                if changed is not None:
-                    _changed(lane, key, before.open, changed, out)
 
     def enter(self, state: PatientState, lane: Lane, index: int, out: Emitter | None) -> None:
         """Go over to a later stretch of the timeline, by way of those between. Episodes of rules that one of them

@@ -11,7 +11,8 @@ from streams.protocols.model import Rule
 LANGUAGES = ("fr", "en")
 
 
-_COMMA = str.maketrans(".", ",")
+FORMS = tuple(f".{decimals}f" for decimals in range(20))
+"""How a number is shown: with the rule's decimals, and a comma in French."""
 
 
 def explain(rule: Rule, episode: Episode) -> dict[str, str]:
@@ -34,36 +35,40 @@ def _fill(template: str, rule: Rule, episode: Episode, language: str) -> str:
     found = []
     for text, word, form in _parts(template):
         found.append(text)
-        if word is not None:
-            found.append(_word(word, form, rule, episode, language))
+        if word is None:
+            continue
+        value: float | str | None
+        if word == "value":
+            value = episode.value
+        elif word == "limit":
+            value = episode.limit
+        else:
+            value = episode.extra.get(word)
+            if word == "what":
+                what = episode.extra.get(f"what_{language}")
+                value = what if isinstance(what, str) else value
+        if value is None:
+            found.append("?")
+        elif isinstance(value, str):
+            found.append(format(value, form))
+        else:
+            if not form:
+                form = FORMS[
+                    0
+                    if word == "n"
+                    else _decimals(value, rule.decimals)
+                    if word == "limit"
+                    else rule.decimals
+                ]
+            number = format(float(value), form)
+            found.append(number.replace(".", ",") if language == "fr" else number)
     return "".join(found)
 
 
-def _word(word: str, form: str, rule: Rule, episode: Episode, language: str) -> str:
-    """A word of a sentence: a number has the rule's decimals, and a comma in French."""
-    value: float | str | None
-    if word == "value":
-        value = episode.value
-    elif word == "limit":
-        value = episode.limit
-    else:
-        value = episode.extra.get(word)
-        if word == "what":
-            what = episode.extra.get(f"what_{language}")
-            value = what if isinstance(what, str) else value
-    if value is None:
-        return "?"
-    if isinstance(value, str):
-        return format(value, form)
-    number = format(float(value), form or f".{0 if word == 'n' else _decimals(value, word, rule)}f")
-    return number.translate(_COMMA) if language == "fr" else number
-
-
-def _decimals(value: float, name: str, rule: Rule) -> int:
+@lru_cache(maxsize=4096)  # limits of all rules, and patients' own
+def _decimals(limit: float, decimals: int) -> int:
     """A limit of 1.36 kg is not shown as 1.4: limits keep up to two decimals more when they have them."""
-    if name != "limit":
-        return rule.decimals
-    for decimals in range(rule.decimals, rule.decimals + 3):
-        if abs(round(value, decimals) - value) < 1e-9:
-            return decimals
-    return rule.decimals + 2
+    for more in range(decimals, decimals + 3):
+        if abs(round(limit, more) - limit) < 1e-9:
+            return more
+    return decimals + 2

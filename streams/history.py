@@ -47,6 +47,10 @@ CONSCIOUSNESS = ("A", "C", "V", "P", "U")
 BLOCK = 256
 """Observations of a block that is packed as a whole (streams.packing): two days of continuous glucose."""
 
+PIECE = 48
+"""Observations of a piece of what is behind the last block: a dump then writes 24 records on average and not 128.
+Smaller pieces would take more bytes, since each is compressed by itself."""
+
 Key = tuple[int, str, int, int, int]
 """(measured_at_ms, device, epoch, seq, digest): where an observation stands among its patient's."""
 
@@ -168,12 +172,26 @@ def _glucose(reading: Reading) -> tuple[float | None, ...]:
 
 
 def _single(name: str) -> Callable[[Reading], tuple[float | None, ...]]:
-    return lambda reading: (_number(reading, name),)
+    def extract(reading: Reading) -> tuple[float | None, ...]:
+        value = reading.values.get(name)
+        return (None if value is None else float(value),)
+
+    return extract
+
+
+def _pressure(reading: Reading) -> tuple[float | None, ...]:
+    get = reading.values.get
+    systolic, diastolic, pulse = get("systolic"), get("diastolic"), get("pulse")
+    return (
+        None if systolic is None else float(systolic),
+        None if diastolic is None else float(diastolic),
+        None if pulse is None else float(pulse),
+    )
 
 
 _EXTRACT: dict[str, Callable[[Reading], tuple[float | None, ...]]] = {
     "body-weight": _single("weight"),
-    "blood-pressure": lambda r: (_number(r, "systolic"), _number(r, "diastolic"), _number(r, "pulse")),
+    "blood-pressure": _pressure,
     "glucose": _glucose,
     "heart-rate": lambda r: (
         _number(r, "heart_rate"),
@@ -205,7 +223,9 @@ class History:
     when somebody asks for it, which a reading that is late by days does and hardly any other.
     """
 
-    __slots__ = ("_cold", "_hot", "_identities", "_keys", "_packed", "conflicts", "newest_seq", "skip")
+    __slots__ = (
+        "_cold", "_hot", "_identities", "_keys", "_packed", "_pieces", "conflicts", "newest_seq", "skip",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -213,6 +233,7 @@ class History:
         conflicts: Iterable[tuple[str, int, int]] = (),
         packed: Iterable[bytes] = (),
         skip: int = 0,
+        pieces: Iterable[bytes] = (),
     ) -> None:
         self._hot = list(observations)  # what lies behind the cold blocks
         self._keys: list[Key] = [o.key for o in self._hot]
@@ -221,6 +242,7 @@ class History:
         """Identities that came with more than one content, here or in another lane of the patient."""
         self._identities: set[tuple[str, int, int]] | None = None  # made when a reading is out of order
         self._packed: list[bytes] = list(packed)  # the leading full blocks, as they stand on disk
+        self._pieces: list[bytes] = list(pieces)  # the next PIECE observations each, likewise
         self._cold: list[Key] = []  # of the first of those, which are nowhere else: the last key of each
         self.skip = skip
         """How many observations of the first packed block are forgotten: it is kept whole until all of it is, so
@@ -276,7 +298,13 @@ class History:
                 return None
             keys.insert(index, key)
             observations.insert(index, observation)
-            del self._packed[(index + self._before_hot + self.skip) // BLOCK :]
+            place = index + self._before_hot + self.skip
+            behind = place - len(self._packed) * BLOCK
+            if behind >= 0:
+                del self._pieces[behind // PIECE :]
+            else:
+                del self._packed[place // BLOCK :]
+                self._pieces.clear()
             if not self._packed:
                 self.skip = 0
         else:
@@ -329,8 +357,18 @@ class History:
         start = self._tail
         while start + BLOCK <= len(self._hot):
             self._packed.append(pack(self._hot[start : start + BLOCK]))
+            self._pieces.clear()
             start += BLOCK
         return list(self._packed), self._hot[start:]
+
+    def pieces(self, pack: Callable[[list[Observation]], bytes]) -> tuple[list[bytes], list[Observation]]:
+        """What `blocks` left, in its turn: pieces of PIECE observations, each packed once until a block is full, and
+        the observations after them, fewer than PIECE, which alone are written anew with every reading."""
+        start = self._tail + len(self._pieces) * PIECE
+        while start + PIECE <= len(self._hot):
+            self._pieces.append(pack(self._hot[start : start + PIECE]))
+            start += PIECE
+        return list(self._pieces), self._hot[start:]
 
     @property
     def _tail(self) -> int:
@@ -377,6 +415,7 @@ class History:
             del self._packed[:whole]
             if not self._packed:
                 self.skip = 0
+                self._pieces.clear()
         return gone
 
 

@@ -53,6 +53,8 @@ def note(state: PatientState, o: Observation) -> None:
     if not instants.add(at_ms):
         return
     if newest:
+        if not state.silences and (state.deadline_ms is None or at_ms <= state.deadline_ms):
+            return  # nearly every reading
         # A silence that ended before the last reading of the kind is not this one's to change.
         spans = state.timeline.spans
         touched = bool(state.silences) and any(

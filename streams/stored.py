@@ -21,8 +21,11 @@ from streams.retime import Loose, lay, note_senders
 from streams.state import Checkpoint, Lane, PatientState
 from streams.timeline import RuleKey
 
-FORMAT = 1
-"""Version of the form on disk. `read` knows this one and, from the next on, the one before."""
+FORMAT = 2
+"""Version of the form on disk. 2 has pieces between the blocks and the tail."""
+
+READABLE = (1, 2)
+"""Formats that `read` knows: this one and the one before. What 1 has not is empty."""
 
 COMPRESSION_LEVEL = 1
 """zlib's quickest: states repeat themselves so much that the higher levels gain under a tenth."""
@@ -50,6 +53,8 @@ class StoredLane(msgspec.Struct, array_like=True):
     """Lengths in bytes of the packed blocks before the tail, which stand behind the record."""
     skip: int = 0
     """How many observations of the first block are forgotten."""
+    pieces: list[int] = []
+    """Lengths in bytes of the packed pieces between the blocks and the tail, which stand behind the blocks."""
 
 
 class Stored(msgspec.Struct, array_like=True):
@@ -74,6 +79,7 @@ class Stored(msgspec.Struct, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Stored)
+_piece_decoder = msgspec.msgpack.Decoder(list[Observation])
 
 
 def pack(stored: Stored, blocks: list[bytes]) -> bytes:
@@ -82,14 +88,23 @@ def pack(stored: Stored, blocks: list[bytes]) -> bytes:
     return b"".join((len(record).to_bytes(4, "little"), record, *blocks))
 
 
+def pack_piece(observations: list[Observation]) -> bytes:
+    """A few observations as they are, compressed; columns (pack_block) pay from some hundred on."""
+    return zlib.compress(_encoder.encode(observations), COMPRESSION_LEVEL)
+
+
+def unpack_piece(data: bytes) -> list[Observation]:
+    return _piece_decoder.decode(zlib.decompress(data))
+
+
 def unpack(data: bytes) -> tuple[Stored, dict[str, list[bytes]]]:
-    """The record and the packed blocks by lane. Raises msgspec.ValidationError or zlib.error for what is no
+    """The record and the packed blocks and pieces by lane. Raises msgspec.ValidationError or zlib.error for what is no
     state of this format."""
     end = 4 + int.from_bytes(data[:4], "little")
     stored = _decoder.decode(zlib.decompress(data[4:end]))
     blocks: dict[str, list[bytes]] = {}
     for name, lane in stored.lanes.items():
-        for size in lane.blocks:
+        for size in (*lane.blocks, *lane.pieces):
             blocks.setdefault(name, []).append(data[end : end + size])
             end += size
     return stored, blocks
@@ -100,8 +115,9 @@ def write(state: PatientState) -> bytes:
     lanes = {}
     packed: list[bytes] = []
     for name, lane in state.lanes.items():
-        blocks, tail = lane.history.blocks(pack_block)
-        packed += blocks
+        blocks, _ = lane.history.blocks(pack_block)
+        pieces, tail = lane.history.pieces(pack_piece)
+        packed += blocks + pieces
         lanes[name] = StoredLane(
             base_key=lane.base.key,
             base_version=lane.base.version,
@@ -115,6 +131,7 @@ def write(state: PatientState) -> bytes:
             conflicts=sorted(lane.history.conflicts),
             blocks=[len(block) for block in blocks],
             skip=lane.history.skip,
+            pieces=[len(piece) for piece in pieces],
         )
         lane.history.cool()
     layouts = {name: lane.program.layout for name, lane in state.lanes.items()}
@@ -160,7 +177,7 @@ def _read(
     state: PatientState, data: bytes, begin: Callable[[CarePlan], None], program_of: Callable[[str], Program]
 ) -> None:
     stored, packed = unpack(data)
-    if stored.format != FORMAT or stored.patient != state.patient:
+    if stored.format not in READABLE or stored.patient != state.patient:
         raise DamagedStateError(
             f"state of {stored.patient!r} in format {stored.format}, expected {state.patient!r}, {FORMAT}"
         )
@@ -181,9 +198,11 @@ def _read(
 
 
 def _history(name: str, kept: StoredLane, packed: dict[str, list[bytes]]) -> History:
-    blocks = packed.get(name, [])
-    observations = [o for block in blocks for o in unpack_block(block)][kept.skip :] + kept.tail
-    return History(observations, kept.conflicts, blocks, kept.skip)
+    parts, of_blocks = packed.get(name, []), len(kept.blocks)
+    blocks, pieces = parts[:of_blocks], parts[of_blocks:]
+    observations = [o for block in blocks for o in unpack_block(block)][kept.skip :]
+    observations += [o for piece in pieces for o in unpack_piece(piece)] + kept.tail
+    return History(observations, kept.conflicts, blocks, kept.skip, pieces)
 
 
 def _lane(

@@ -20,6 +20,8 @@ from streams.silence import HOUR_MS, Dated, Span
 QUARTER_MS = 900_000
 """Zones change their offset only at quarters of an hour, so one look-up serves a quarter."""
 
+QUARTERS_A_DAY = DAY_MS // QUARTER_MS
+
 GRAVE_AT_MOST = 3
 """How many times as late as the latest overdue instant a silence may become high."""
 
@@ -41,6 +43,13 @@ def _zone_offset_min(zone: str, quarter: int) -> int:
     return int(offset.total_seconds() // 60) if offset is not None else 0
 
 
+@lru_cache(maxsize=16_384)  # two years of days for some 20 zones
+def _whole_day_offset_min(zone: str, day: int) -> int | None:
+    """The zone's offset on a day of UTC; None where it is another at the day's end, which two days a year are."""
+    first, last = (_zone_offset_min(zone, of * QUARTERS_A_DAY) for of in (day, day + 1))
+    return first if first == last else None
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """A stretch in which one version of the plan holds, and one of each of its protocols: from when, in which
@@ -59,9 +68,11 @@ class Version:
 
     def offset_min(self, at_ms: int, own_offset_min: int) -> int:
         """The patient's offset from UTC at an instant, in minutes."""
-        if self.zone is None:
+        zone = self.zone
+        if zone is None:
             return own_offset_min
-        return _zone_offset_min(self.zone, at_ms // QUARTER_MS)
+        offset_min = _whole_day_offset_min(zone, at_ms // DAY_MS)
+        return _zone_offset_min(zone, at_ms // QUARTER_MS) if offset_min is None else offset_min
 
     def local(self, at_ms: int, own_offset_min: int) -> tuple[int, int]:
         """(number of the local day since 1970-01-01, minute of that day)."""

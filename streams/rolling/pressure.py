@@ -97,10 +97,16 @@ class WeekMean:
         after = Week(series, day, tuple(cuffs))
         counted = cuffs if series < first else [c for c in cuffs if c.day > series]
         n = len(counted)
-        if n < self.min_readings or len(set(map(_day_of, counted))) < self.min_days:
+        if n < self.min_readings or not _over_days(counted, self.min_days):
             return after, None
         means = (sum(map(_systolic_of, counted)) / n, sum(map(_diastolic_of, counted)) / n)
         return after, Measure(means, (_tell_week, now, counted, means))
+
+
+def _over_days(cuffs: list[_Cuff], least: int) -> bool:
+    """Whether the readings are of so many days at least; most weeks the first, middle and last of them tell."""
+    ends = {cuffs[0].day, cuffs[len(cuffs) // 2].day, cuffs[-1].day}
+    return len(ends) >= least or len(set(map(_day_of, cuffs))) >= least
 
 
 def _tell_week(now: Ref, counted: list[_Cuff], means: tuple[float, float]) -> Told:

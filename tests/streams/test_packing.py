@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.engine import Engine
-from streams.history import BLOCK, History, Observation, observation_digest
+from streams.history import BLOCK, PIECE, History, Observation, observation_digest
 from streams.packing import pack_block, unpack_block
 from streams.protocols import load_published
+from streams.stored import FORMAT, pack_piece, unpack, unpack_piece
 from tests.streams.histories import START_MS
-from tests.streams.made import glucose_day
+from tests.streams.made import glucose_day, glucose_readings
 
 THREE_WEEKS = glucose_day(START_MS, days=21)
 
@@ -91,6 +94,39 @@ def test_an_insertion_packs_again_only_from_its_block_on() -> None:
     ]
 
 
+def test_a_piece_is_packed_once_until_something_comes_before_its_end() -> None:
+    readings = glucose_day(START_MS, days=1)[: 4 * PIECE + 5]
+    history = History(readings[:-1])
+    history.blocks(pack_block)
+    pieces, tail = history.pieces(pack_piece)
+    assert (len(pieces), tail) == (4, readings[4 * PIECE : -1])
+    history.insert(readings[-1])
+    assert history.pieces(_refused) == (pieces, readings[4 * PIECE :])
+    late = readings[2 * PIECE]
+    digest = observation_digest("glucose", late.at_ms + 1, 60, (99.0, 1.0), (), False)
+    history.insert(Observation(late.at_ms + 1, 60, "cg-2", 0, 1, digest, "glucose", (99.0, 1.0)))
+    again, _ = history.pieces(pack_piece)
+    assert again[:2] == pieces[:2]
+    assert [o for piece in again for o in unpack_piece(piece)] == history.observations[: 4 * PIECE]
+
+
+def test_a_state_that_an_earlier_release_wrote_is_read_and_goes_on_as_if_it_were_ours() -> None:
+    """420 readings of glucose, written in format 1 by the release that had it: a block and a tail."""
+    readings = glucose_readings(START_MS, days=2)
+    data = (Path(__file__).parent / "state_format_1.bin").read_bytes()
+    engine = Engine(load_published(), ("diabetes",))
+    read, ours = engine.load("p-1", data), engine.new_state("p-1")
+    engine.apply(ours, readings[:420])
+    assert read.lanes["glucose"].history.observations == ours.lanes["glucose"].history.observations
+    assert unpack(data)[0].format == 1
+    for state in (read, ours):
+        engine.apply(state, readings[420:])
+    assert engine.standing(read) == engine.standing(ours)
+    written = engine.dump(read)
+    assert unpack(written)[0].format == FORMAT
+    assert engine.dump(engine.load("p-1", written)) == written
+
+
 def test_six_weeks_of_continuous_glucose_take_less_than_48_kilobytes() -> None:
     engine = Engine(load_published(), ("diabetes",))
     state = engine.new_state("p-1")
@@ -141,11 +177,14 @@ def test_what_is_written_is_the_history_whatever_was_forgotten_and_came_late(
             history.forget_through(expected[number - 1].key)
             del expected[:number]
         elif what in ("write", "restart"):
-            blocks, tail = history.blocks(pack_block)
-            written = [o for block in blocks for o in unpack_block(block)][history.skip :] + tail
+            blocks, behind = history.blocks(pack_block)
+            pieces, tail = history.pieces(pack_piece)
+            assert [o for piece in pieces for o in unpack_piece(piece)] + tail == behind
+            assert len(tail) < PIECE
+            written = [o for block in blocks for o in unpack_block(block)][history.skip :] + behind
             is_expected(written)
             if what == "restart":
-                history = History(written, history.conflicts, blocks, history.skip)
+                history = History(written, history.conflicts, blocks, history.skip, pieces)
             history.cool()
             assert len(history) == len(written)
     is_expected(history.observations)
