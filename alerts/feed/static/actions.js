@@ -25,6 +25,7 @@ export function toast(text, undoOf = null) {
   const line = document.createElement("p");
   line.append(text);
   if (undoOf !== null) {
+    line.dataset.undo = undoOf.alert;
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = texts["do.undo"];
@@ -84,6 +85,7 @@ export async function act(target, action, body = {}) {
 }
 
 async function undo(target) {
+  document.querySelector(`#toasts [data-undo="${target.alert}"]`)?.remove(); // what it offers is being done
   const place = done.lastIndexOf(target);
   if (place >= 0) done.splice(place, 1);
   const problem = await act(target, "undo");

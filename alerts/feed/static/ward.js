@@ -1,5 +1,7 @@
-// The care plan's form: while somebody changes a limit, the effect of it is fetched and shown. Without this
+// On a narrow page the tabs are a strip: the present one is brought into view. Then the care plan's form: while somebody changes a limit, the effect of it is fetched and shown. Without this
 // script the button asks for the same.
+
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const form = document.querySelector("#plan-form");
 const REMAKES = ["protocols", "pregnancy", "mechanical_valve", "spo2_scale", "known_atrial_fibrillation"];
