@@ -124,7 +124,7 @@ class Walk:
             return None
         said = self.said
         for question in self.questions:
-            if question.key not in said and _holds(question.when, said):
+            if question.key not in said and applies(question.when, said):
                 return question
         return None
 
@@ -166,7 +166,7 @@ class Walk:
     def advice(self) -> list[Advice]:
         """What to tell the patient, the gravest first."""
         said = self.said
-        found = [one for one in self.rules if any(_holds(when, said) for when in one.when)]
+        found = [one for one in self.rules if any(applies(when, said) for when in one.when)]
         return sorted(found, key=lambda one: LEVELS.index(one.level))
 
     def followed(self) -> dict[str, str]:
@@ -176,7 +176,8 @@ class Walk:
         }
 
 
-def _holds(when: Mapping[str, Collection[str]], said: Mapping[str, str]) -> bool:
+def applies(when: Mapping[str, Collection[str]], said: Mapping[str, str]) -> bool:
+    """Whether every question that the condition names was answered with one of its choices."""
     return all(said.get(question) in choices for question, choices in when.items())
 
 

@@ -10,18 +10,21 @@ import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
 from fastapi import APIRouter, Depends, Request
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from alerts.feed import sessions
 from alerts.feed.context import LANGUAGE_COOKIE, BadTokenError, Feed, FeedDep, language_of, render_text
+from alerts.feed.database import UNAVAILABLE
 from alerts.feed.questionnaire import store
 from alerts.feed.texts import LANGUAGES
-from devices.questionnaire import ANSWERS_MAX, AnswerError, Walk
+from devices.questionnaire import ANSWERS_MAX, AnswerError, Walk, applies, load
 from devices.times import to_datetime
 
 tablet = APIRouter(include_in_schema=False)
+log = structlog.get_logger()
 
 COOKIE = "scad_tablet"
 COOKIE_DAYS = 400  # as long as a browser keeps any cookie; the nurse ends the access, not the calendar
@@ -58,7 +61,7 @@ async def first_page(request: Request, feed: FeedDep) -> Response:
         return _page(request, "tablet_link.html", wrong=False)
     now = to_datetime(feed.clock.now_ms())
     if opened.answered_today(now):
-        return _page(request, "tablet_done.html", told=opened.told, red=opened.last_red, at=opened.last_at)
+        return _page(request, "tablet_done.html", told=opened.told, red=opened.last_red, again=())
     return _page(request, "tablet_begin.html", nothing=opened.walk(now).finished, lost=False)
 
 
@@ -91,14 +94,40 @@ async def link(request: Request, feed: FeedDep) -> Response:
 
 @tablet.post("/tablet", dependencies=[OwnPage])
 async def step(request: Request, feed: FeedDep) -> Response:
-    """One answer, one step back, another language, or the beginning."""
+    """One answer, one step back, another language, or the beginning.
+
+    An answer that cannot wait says so even while the database is away, and offers to send again.
+    """
+    form = await request.form()
+    try:
+        return await _step(request, feed, form)
+    except UNAVAILABLE as error:
+        told = _emergencies(form)
+        if not told:
+            raise
+        log.warning("a red answer could not be kept", error=str(error).strip())
+        fields = [(name, str(value)) for name, value in form.multi_items()]
+        return _page(request, "tablet_done.html", 503, told=told, red=True, again=fields)
+
+
+def _emergencies(form: FormData) -> list[store.Told]:
+    """What to tell at once by the answer that was given now, whoever answers and whatever was said before."""
+    said = {str(form.get("question")): str(form.get("choice"))}
+    return [
+        store.Told(one.key, one.level, dict(one.text))
+        for file in load()
+        for one in file.advice
+        if one.level == "emergency" and any(applies(when, said) for when in one.when)
+    ]
+
+
+async def _step(request: Request, feed: Feed, form: FormData) -> Response:
     opened = await _opened(request, feed)
     if opened is None:
         return _page(request, "tablet_link.html", 403, wrong=False)
     token = request.cookies[COOKIE]
     if not feed.requests.allow(f"tablet {opened.device}", asyncio.get_running_loop().time()):
         return _page(request, "tablet_begin.html", 429, nothing=False, lost=True)
-    form = await request.form()
     language = form.get("language")
     now = to_datetime(feed.clock.now_ms())
     try:
@@ -112,7 +141,7 @@ async def step(request: Request, feed: FeedDep) -> Response:
         async with feed.database.login() as conn:
             await store.store(conn, token, sitting, walk, opened.zone, now)
         told = [store.Told(one.key, one.level, dict(one.text)) for one in walk.advice()]
-        return _page(request, "tablet_done.html", told=told, red=walk.red, at=now)
+        return _page(request, "tablet_done.html", told=told, red=walk.red, again=())
     chosen = str(language) if language in LANGUAGES else language_of(request)
     response = _page(
         request,

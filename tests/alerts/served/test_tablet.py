@@ -148,6 +148,27 @@ def test_a_red_answer_ends_the_questions_and_says_at_once_to_call(on_plan: Runni
     assert "Even at rest, without moving" in nurse
 
 
+def test_a_red_answer_says_so_even_while_the_database_is_away(
+    on_plan: RunningFeed, monkeypatch: pytest.MonkeyPatch
+):
+    tablet = linked(on_plan)
+    fields = hidden(tablet.post("/tablet"))
+
+    def away() -> None:
+        raise psycopg.OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(on_plan.feed.database, "login", away)
+        page = tablet.post("/tablet", data={**fields, "choice": "yes"})
+        assert page.status_code == 503
+        assert "Call 15 or 112 now" in page.text
+        assert "could not be sent" in page.text
+        assert tablet.post("/tablet", data={**fields, "choice": "no"}).status_code == 503
+    again = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+    assert "Your answers are sent" in tablet.post("/tablet", data=again).text
+    assert [reading["values"] for reading in sent(on_plan)] == [{"chest_pain": True}]
+
+
 def test_the_next_day_asks_whether_the_advice_was_followed_and_the_nurse_sees_it(on_plan: RunningFeed):
     feed = on_plan
     tablet = linked(feed)
