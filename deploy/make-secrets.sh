@@ -155,6 +155,7 @@ make_all() {
   for name in postgres_password database_password feed_database_password writer_database_password \
     escalation_database_password enrol_database_password grafana_database_password grafana_admin_password grafana_secret_key \
     prometheus_password mqtt_bridge_password mqtt_operator_password kafka_password kafka_broker_password \
+    kafka_bridge_password kafka_worker_password kafka_enrol_password \
     webhook_secret; do
     draw | keep "$name"
   done
@@ -181,11 +182,13 @@ address() { # address SECRET USER PASSWORD: of the database, which has to show a
 }
 
 kafka_accounts() { # the broker's accounts, and what its own tools need to log in
-  password=$(cat "$secrets/kafka_password") broker=$(cat "$secrets/kafka_broker_password")
+  broker=$(cat "$secrets/kafka_broker_password")
+  accounts="user_broker=\"$broker\" user_scad=\"$(cat "$secrets/kafka_password")\""
+  for name in bridge worker enrol; do accounts="$accounts user_$name=\"$(cat "$secrets/kafka_${name}_password")\""; done
   module=org.apache.kafka.common.security.plain.PlainLoginModule
   cat <<END | keep kafka_jaas
 KafkaServer {
-  $module required username="broker" password="$broker" user_broker="$broker" user_scad="$password";
+  $module required username="broker" password="$broker" $accounts;
 };
 END
   cat <<END | keep kafka_tool

@@ -26,6 +26,7 @@ from aiokafka.errors import (
     LeaderNotAvailableError,
     SaslAuthenticationFailed,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
     for_code,
 )
@@ -80,6 +81,12 @@ REFUSALS = (
 
 class KafkaSetupError(RuntimeError):
     """The topics on the broker are not what the settings ask for; the message says what to do."""
+
+
+class NotMadeYetError(KafkaError):  # type: ignore[misc]  # the library has no types
+    """A topic is missing, and making it is another account's work (`scad kafka prepare`): it is waited for."""
+
+    retriable = True
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,9 @@ async def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] = SPECS) 
         except KafkaError as error:
             if not error.retriable:
                 raise
-            log.info("kafka.waiting", servers=settings.kafka, error=type(error).__name__)
+            log.info(
+                "kafka.waiting", servers=settings.kafka, error=type(error).__name__, detail=str(error)[:200]
+            )
         finally:
             await admin.close()
             await connections_closed()
@@ -180,6 +189,10 @@ async def _create_missing(admin: AIOKafkaAdminClient, settings: Settings, specs:
             ]
         )
         for name, code, *detail in response.topic_errors:
+            if code == TopicAuthorizationFailedError.errno:
+                raise NotMadeYetError(
+                    f"topic {name} is not there and {settings.kafka_user!r} may not make it"
+                )
             if code and code != TopicAlreadyExistsError.errno:
                 error = for_code(code)(f"topic {name}: {detail[0] if detail else ''}")
                 if getattr(error, "retriable", False):

@@ -106,14 +106,14 @@ class ComposedKafka(KafkaNode):
             kafka=f"localhost:{broker}",
             kafka_tls=True,
             kafka_ca=(secrets / "ca_certificate").read_text(),
-            kafka_user=SERVICES["worker"]["environment"]["SCAD_KAFKA_USER"],
+            kafka_user=SERVICES["scad"]["environment"]["SCAD_KAFKA_USER"],
             kafka_password=(secrets / "kafka_password").read_text().strip(),
             kafka_mechanism=SERVICES["worker"]["environment"]["SCAD_KAFKA_MECHANISM"],
         )
 
     def config(self, data: Path) -> str:
         ((broker, controller),) = self.ports
-        own = ("KAFKA_HEAP_OPTS", "KAFKA_OPTS")
+        own = ("KAFKA_HEAP_OPTS", "KAFKA_OPTS", "KAFKA_LOG4J_LOGGERS")
         text = "".join(  # as the image's own script names them
             f"{variable.removeprefix('KAFKA_').lower().replace('_', '.')}={value}\n"
             for variable, value in self.environ.items()

@@ -68,12 +68,12 @@ def test_docker_compose_accepts_the_file_and_resolves_every_service(docker_compo
 
 def test_the_deployment_has_the_services_that_the_documentation_names():
     assert set(SERVICES) == {
-        *("kafka", "mosquitto", "timescaledb", "init", "grants", "bridge", "worker", "feed"),
+        *("kafka", "mosquitto", "timescaledb", "init", "grants", "topics", "bridge", "worker", "feed"),
         *("escalation", "synthetic", "prometheus", "grafana", "fleet", "scad", "operator"),
     }
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
     assert profiles == {"fleet": ["fleet"], "scad": ["tools"], "operator": ["tools"]}
-    assert {"init", "grants", "scad", "operator"} == ONE_SHOT
+    assert {"init", "grants", "topics", "scad", "operator"} == ONE_SHOT
 
 
 @each_service

@@ -79,7 +79,7 @@ def test_no_two_secrets_are_alike_and_each_has_192_bits(secrets):
     drawn = [(secrets / name).read_text().strip() for name in ours]
     drawn += json.loads((secrets / "synthetic_accounts").read_text()).values()
     drawn.append((secrets / "kafka_broker_password").read_text().strip())
-    assert len(drawn) == len(set(drawn)) == 15
+    assert len(drawn) == len(set(drawn)) == 18
     assert all(len(bytes.fromhex(text)) == 24 for text in drawn)
 
 

@@ -41,8 +41,10 @@ Configuration:
       AppenderRef:
         ref: STDOUT
     Logger:
-      name: org.apache.kafka.common.network.Selector  # says whom it refused
-      level: INFO
+      - name: org.apache.kafka.common.network.Selector  # says whom it refused
+        level: INFO
+      - name: kafka.authorizer.logger  # and whom it refused what
+        level: INFO
 """
 
 

@@ -16,11 +16,11 @@ import pytest
 
 from scad.services import HOST, Mosquitto, Postgres, Tansu, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(840)]
 
-START_SECONDS = 90.0
-ALERT_SECONDS = 90.0
-STOP_SECONDS = 60.0
+START_SECONDS = 240.0
+ALERT_SECONDS = 240.0
+STOP_SECONDS = 120.0
 
 
 class Demo:

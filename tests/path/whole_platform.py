@@ -6,6 +6,7 @@ own. (Not named `platform`: that is a module of Python's.)
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -34,6 +35,11 @@ COMMAND_SECONDS = 120
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.05
 DAY_MS = 86_400_000
+
+# For scripts, which have no conftest: what identities of made-up patients are encrypted by.
+os.environ.setdefault(
+    "SCAD_IDENTITY_KEYS", "1 " + base64.b64encode(b"a key that everybody may know ok").decode()
+)
 
 Episode = tuple[str, str, str, str, str, str, int, int, int | None]
 """A line of `scad replay --standing` with its instants in milliseconds, so that offsets do not matter."""

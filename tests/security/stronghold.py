@@ -39,8 +39,12 @@ class Stronghold:
             self.database.start()
             self.database.run("init")
             starting.result()
-        self.ports = {name: free_port() for name in PROCESSES}
         self.programs: dict[str, Program] = {}
+        self.ports = {name: free_port() for name in PROCESSES}
+        prepared = self.scad("topics", "kafka", "prepare")
+        if prepared.returncode:
+            self.close()
+            raise AssertionError(prepared.stdout + prepared.stderr)
 
     def close(self) -> None:
         if self.programs:
