@@ -24,8 +24,9 @@ class Level:
     `limits` and `clears` have one number for each channel of the statistic; None: the channel does not
     count here. `at_least` and `at_most` are met with `tolerance` to spare, for scales that speak pounds; `above` and
     `below` are met by what is truly beyond. An upward level is over at or below its clear, a downward one at or
-    above. `count` of the last `of` measures must meet it, the first and the last at most
-    `within_ms` apart; or it must hold for `for_ms` without a gap of more than `max_gap_ms`.
+    above, both with `tolerance` to spare as well: back at the clear limit by a scale that speaks pounds is back.
+    `count` of the last `of` measures must meet it, the first and the last at most `within_ms` apart; or it must hold
+    for `for_ms` without a gap of more than `max_gap_ms`.
     """
 
     name: str
