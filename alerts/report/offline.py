@@ -6,6 +6,8 @@ from datetime import date
 
 import msgspec
 
+from alerts.audit import shell_user
+from alerts.audit.entry import entry, lines_of
 from alerts.feed import queries
 from alerts.feed.database import Database
 from alerts.feed.viewer import Viewer
@@ -28,6 +30,10 @@ async def made_report(settings: Settings, patient: str, first: date, last: date)
             found = await queries.persons(conn, WHOLE, [patient]) if "\x00" not in patient else {}
             if patient not in found:
                 raise ReportError(f"there is no patient {patient!r}")
+        made = entry(settings.make_clock().wall(), shell_user(), "report", patients=(patient,))
+        async with database.plain() as conn:  # before anything leaves, and apart: the trail's lock is short
+            await conn.execute("select audit.append(%s)", (lines_of([made]),))
+        async with database.plain() as conn:
             now = to_datetime(settings.make_clock().now_ms())
             return await collect(conn, found[patient], first, last, now, library())
     finally:

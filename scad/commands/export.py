@@ -24,6 +24,8 @@ def usage(
 
     Exit status: 0 when it is written, 1 when it cannot be made, 2 for wrong usage.
     """
+    from alerts.audit import record, shell_user
+    from alerts.audit.entry import entry
     from alerts.exports.pseudonyms import ExportError
     from alerts.exports.usage import as_csv
     from alerts.exports.usage import usage as lines
@@ -34,6 +36,7 @@ def usage(
     with opened_database(ExportError) as (settings, conn):
         now = to_datetime(settings.make_clock().now_ms())
         text = as_csv(lines(conn, month, load_published(), now))
+        record(conn, entry(settings.make_clock().wall(), shell_user(), "export-usage", about=month))
     if out is None:
         print(text, end="")
     else:
@@ -57,6 +60,8 @@ def research(
     """
     from datetime import UTC, datetime, timedelta
 
+    from alerts.audit import record, shell_user
+    from alerts.audit.entry import entry
     from alerts.exports.pseudonyms import ExportError, Pseudonyms, read_key
     from alerts.exports.research import export_research
     from devices.times import to_datetime
@@ -70,6 +75,8 @@ def research(
             raise ExportError(f"--from and --to are days like 2026-01-01: {error}") from None
         names = Pseudonyms(project, read_key(key_file))
         now = to_datetime(settings.make_clock().now_ms())
+        about = f"project {project}, {first} to {last}"
+        record(conn, entry(settings.make_clock().wall(), shell_user(), "export-research", about=about))
         done = export_research(conn, names, out, begin, end, now)
     print(
         f"{out}: {done.patients} patients, {done.readings} readings, {done.alerts} alerts;"
@@ -86,6 +93,8 @@ def objection(
 
     Exit status: 0 when it is recorded, 1 when there is no such patient, 2 for wrong usage.
     """
+    from alerts.audit import record, shell_user
+    from alerts.audit.entry import entry
     from alerts.exports.objections import record_objection
     from alerts.exports.pseudonyms import ExportError
     from devices.times import to_datetime
@@ -94,5 +103,7 @@ def objection(
     with opened_database(ExportError) as (settings, conn), conn.transaction():
         now = to_datetime(settings.make_clock().now_ms())
         new = record_objection(conn, patient, not withdraw, by, now)
+        did = "objection-withdrawn" if withdraw else "objection"
+        record(conn, entry(settings.make_clock().wall(), shell_user(), did, patients=(patient,), about=by))
     said = "objects to research" if not withdraw else "does not object to research"
     print(f"{patient} {said}" + ("" if new else " (as before)"))

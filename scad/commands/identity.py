@@ -58,7 +58,7 @@ def make_key(
     try:
         number = read_master_key(file).current + 1 if rotate else 1
         flags = os.O_WRONLY | (os.O_APPEND if rotate else os.O_CREAT | os.O_EXCL)
-        with open(os.open(file, flags, 0o400), "w") as out:
+        with open(os.open(file, flags, 0o600), "w") as out:
             out.write(make_master_key(number))
     except FileExistsError:
         print(f"{file} is there already and is never replaced; --rotate adds a key to it", file=sys.stderr)
