@@ -33,6 +33,7 @@ def test_however_a_history_arrives_the_same_episodes_stand_and_the_signals_fold_
     protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "BLOCK", 4)  # so that short histories lie packed, and are unpacked, as well
+    monkeypatch.setattr(history, "PIECE", 2)
 
     @settings(
         max_examples=EXAMPLES,
