@@ -3,6 +3,8 @@
 # make test    setup with the tests' services, then every test (ARGS="-k firmware")
 # make faults SEED=7   a fault run of a million readings and 200 faults (READINGS=, FAULTS=); goes on where it stopped
 # make fuzz SEED=1 MINUTES=60   every decoder under structure-aware fuzzing; failing inputs in .scad/fuzz/SEED
+# make bench   this worker beside its peers, latency, recovery, database (some 40 minutes; docs/benchmarks.md)
+# make docs    the documentation as a site, in .scad/site
 # make lint    formatting, lint and types
 # make requirements   the pinned requirements anew from pyproject.toml (needs uv)
 # make clean   remove .venv and .scad
@@ -10,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup setup-test demo test faults fuzz lint requirements clean
+.PHONY: setup setup-test demo test faults fuzz bench docs lint requirements clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -44,6 +46,17 @@ faults: setup-test
 MINUTES ?= 60
 fuzz: setup-test
 	$(BIN)/python tests/fuzz/run.py --seed $(SEED) --minutes $(MINUTES)
+
+bench: setup-test
+	$(BIN)/python -m bench.peers
+	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.recovery
+	$(BIN)/python -m bench.database
+	$(BIN)/python -m bench.scale
+	$(BIN)/python -m bench.report
+
+docs: setup-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: .venv/.embedded .venv/.test
 	$(BIN)/ruff format --check .

@@ -43,7 +43,8 @@ def test_a_weekly_measurement_is_expected_once_a_week():
 def test_a_day_of_a_planned_absence_is_not_missed_but_what_was_done_on_it_counts():
     away = {TODAY - timedelta(days=day) for day in range(2, 7)}
     found = adherence("body-weight", 24, LONG_AGO, TODAY, ago(*range(6, 14)), away)
-    assert (found.done, found.expected) == (8, 9)  # seven days before it, one after, and one in it that was done
+    # seven days before it, one after, and one in it that was done
+    assert (found.done, found.expected) == (8, 9)
     weekly = adherence("inr", 168, LONG_AGO, TODAY, {}, {TODAY - timedelta(days=day) for day in range(1, 8)})
     assert weekly.expected == 0
 

@@ -43,11 +43,10 @@ def everything(readings: int) -> list[Record]:
 
 def rewind(database: str, admin: str) -> None:
     """What a restored backup looks like to a writer that ran meanwhile: older rows, older offsets, a cut line."""
-    with psycopg.connect(database, autocommit=True) as conn:
-        with conn.transaction():
-            conn.execute("delete from scad.reading where seq >= 10")
-            conn.execute("delete from scad.reading_identity where seq >= 10")
-            conn.execute("update scad.writer_offset set next_offset = 0")
+    with psycopg.connect(database, autocommit=True) as conn, conn.transaction():
+        conn.execute("delete from scad.reading where seq >= 10")
+        conn.execute("delete from scad.reading_identity where seq >= 10")
+        conn.execute("update scad.writer_offset set next_offset = 0")
     with psycopg.connect(admin, autocommit=True) as conn:
         conn.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'scad-writer'"

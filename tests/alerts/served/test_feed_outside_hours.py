@@ -60,4 +60,5 @@ def test_days_of_a_planned_absence_do_not_lower_adherence(feed: RunningFeed):
     write_signals(feed.conn, [one_signal("p-caen", 1, str(uuid4()))], NOW_MS)
     row = feed.client("audit").get("/api/queue").json()["clinical"][0]
     weight = next(one for one in row["adherence"] if one["kind"] == "body-weight")
-    assert (weight["done"], weight["expected"]) == (0, 5)  # of the 13 days before today eight touch the absence
+    # of the 13 days before today eight touch the absence
+    assert (weight["done"], weight["expected"]) == (0, 5)
