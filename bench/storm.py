@@ -190,6 +190,12 @@ class Storm:
         self.platform.until(lambda: self.stored() >= self.measured, "rows", SETTLE_SECONDS)
         return time.monotonic() - begun
 
+    def ended(self, watch: Watch) -> None:
+        """The live readings of the storm have come as well, or some of them: what is measured is their way."""
+        self.platform.until(
+            lambda: len(watch.took_s) > watch.before + CALM_READINGS, "live readings", SETTLE_SECONDS
+        )
+
     def load(self, driver: Driver, seconds: float, per_s: float, size: int) -> None:
         """Devices take turns; each sends `size` readings at once, all together `per_s` readings a second."""
         for client in self.clients:
@@ -214,6 +220,7 @@ def gathered(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
         for client in storm.clients:
             driver.add(client)
         recovered = storm.until_stored()
+        storm.ended(watch)
     rate = Settings().backlog_rate
     return {
         "recovery_seconds": round(recovered, 1),
@@ -228,6 +235,7 @@ def away(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
         storm.load(driver, asked.seconds, asked.per_second, 1)
         storm.postgres.resume()
         recovered = storm.until_stored()
+        storm.ended(watch)
     return {
         "recovery_seconds": round(recovered, 1),
         "readings_per_second_after": round(storm.measured / recovered),
@@ -240,6 +248,7 @@ def overload(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
         storm.calm(watch)
         storm.load(driver, asked.seconds, 2 * rate, 100)
         recovered = storm.until_stored()
+        storm.ended(watch)
     return {
         "recovery_seconds": round(recovered, 1),
         "predicted_seconds": round(asked.seconds, 1),
