@@ -28,7 +28,7 @@ from streams.tables import Token, decode_key
 HERE = Path(__file__).parent
 T0_MS = 1_790_000_000_000  # 2026-09-21
 PARTITIONS = 4
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 150.0
 
 
 class Running:
