@@ -75,6 +75,7 @@ LEVEL_LEAST = (
     0.72  # of the level that the highest candidates set: P waves that were let in do not lower it further
 )
 LEVEL_FLOOR = 0.4  # of the strip's level
+LEVEL_OF_LOUD = 0.15  # of the louder part's: when the heart stands still, what is left is no small heart
 
 RR_START_S = 0.8
 RR_RANGE_S = (0.3, 1.5)
@@ -218,7 +219,7 @@ def _first_level(at: Ints, height: Floats, length: int) -> tuple[Floats, float]:
     width = int(FIRST_LEVEL_WINDOW_S * WORK_HZ)
     maxima = np.zeros(-(-length // width))
     np.maximum.at(maxima, at // width, height)
-    strip = float(np.quantile(maxima, 0.6))
+    strip = max(float(np.quantile(maxima, 0.6)), LEVEL_OF_LOUD * float(np.quantile(maxima, 0.75)))
     padded = np.pad(maxima, 3, mode="reflect") if maxima.size > 3 else np.full(maxima.size + 6, strip)
     around = np.clip(np.median(sliding(padded, 7), axis=1), 0.5 * strip, 2.0 * strip)
     return np.maximum(around[at // width], AMPLITUDE_MIN_MV), strip

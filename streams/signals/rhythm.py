@@ -32,7 +32,7 @@ import scipy
 from numpy.typing import NDArray
 
 from streams.signals.filters import Floats, running_median, sliding
-from streams.signals.intervals import limit_outliers
+from streams.signals.intervals import PAUSE_MS, limit_outliers
 
 Bools = NDArray[np.bool_]
 Label = Literal["regular", "irregular", "atrial-fibrillation", "unreadable"]
@@ -89,6 +89,8 @@ ECTOPIC_NEIGHBOURS = 7
 # four fifths of them spread over more than this share of their median, as when the rate jumps.
 IRREGULAR_SHARE = 0.10
 IRREGULAR_SPREAD = 0.35
+# One pause makes a strip irregular: above PAUSE_MS, and so many times the median (a very slow heart may be regular).
+PAUSE_RATIO = 1.8
 
 CONTEXT_INTERVALS = 128
 """Intervals of earlier readings that are judged with a new one: as far as the averages remember."""
@@ -161,7 +163,9 @@ def label(rr_ms: Floats) -> Label:
         return "atrial-fibrillation"
     low, middle, high = np.quantile(rr_ms, [0.1, 0.5, 0.9]) if rr_ms.size else (0.0, 1.0, 0.0)
     jumps = float((high - low) / middle) > IRREGULAR_SPREAD
-    return "irregular" if jumps or irregular_share(rr_ms) > IRREGULAR_SHARE else "regular"
+    longest = float(np.max(rr_ms, initial=0.0))
+    pauses = longest > max(PAUSE_MS, PAUSE_RATIO * float(middle))
+    return "irregular" if jumps or pauses or irregular_share(rr_ms) > IRREGULAR_SHARE else "regular"
 
 
 @dataclass(frozen=True, slots=True)

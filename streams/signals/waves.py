@@ -27,6 +27,9 @@ T_COST, P_COST = 0.75, 4.0
 T_END_S, T_FADE_S = 0.42, 0.09  # beyond the first no cost, full cost the second before
 P_END_S, P_FADE_S = 0.30, 0.05
 GIANT = 1.2
+# With a slow way to the ventricles a P wave lies as far before its QRS as a beat before an ectopic one: there it
+# must be blunter and smaller, both by more than BOTH_FREE octaves.
+P_FAR_END_S, BOTH_FREE = 0.37, 0.5
 FLOOR_MV = 0.004  # below, the noise of an amplifier
 
 # The usual beats of a strip are as sharp as most, within USUAL_OCTAVES; what follows them after T_BEGIN_S, blunter by
@@ -76,7 +79,10 @@ class Waves:
         sizes = np.log2(np.maximum(size, FLOOR_MV))
         lesser = np.maximum(-self._blunter, sizes[:, None] - sizes[None, :])
         near_p = np.clip((P_END_S - self._interval) / P_FADE_S, 0.0, 1.0)
-        self._p_cost = P_COST * np.clip(lesser - BLUNT_FREE, 0.0, BLUNT_MAX) * near_p
+        near = P_COST * np.clip(lesser - BLUNT_FREE, 0.0, BLUNT_MAX) * near_p
+        both = np.minimum(-self._blunter, sizes[:, None] - sizes[None, :])
+        far_p = np.clip((P_FAR_END_S - self._interval) / P_FADE_S, 0.0, 1.0)
+        self._p_cost = np.maximum(near, P_COST * np.clip(both - BOTH_FREE, 0.0, BLUNT_MAX) * far_p)
 
     def cost(self, beats: Bools | None = None) -> Floats:
         """What it costs to hold both for beats; with `beats`, in the light of the T waves that follow them."""

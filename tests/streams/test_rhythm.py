@@ -190,3 +190,10 @@ def test_the_share_of_time_in_fibrillation_is_within_eight_points_of_the_truth(n
 def test_normal_sinus_rhythm_is_never_fibrillation():
     for reading in readings_of("rr_nsr2_nsr001"):
         assert rhythm_windows(np.asarray(reading.values["rr"])).fraction == 0.0
+
+
+def test_a_single_pause_makes_a_strip_irregular_and_a_very_slow_heart_is_regular():
+    steady = np.full(30, 800.0)
+    assert label(steady) == "regular"
+    assert label(np.insert(steady, 12, 5_000.0)) == "irregular"
+    assert label(np.full(9, 3_100.0)) == "regular"
