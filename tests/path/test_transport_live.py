@@ -89,6 +89,8 @@ def test_damaged_records_are_put_aside_and_their_patients_made_anew_while_the_ot
         async with Reader(settings, kafka.PATIENTS_CHANGELOG, topics.ALERTS, topics.QUARANTINE) as reader:
             worker = deployment.worker()
             await reader.until(lambda: reader.applied() == 150, "the work before the damage")
+            # what only a damaged record knows is told by nobody
+            await reader.until(lambda: sum(map(len, reader.signals().values())) == 12, "the signals of it")
             worker.kill()
             await reader.quiet()
             last = {decode_key(r.key)[0]: r for r in reader.records[kafka.PATIENTS_CHANGELOG] if r.value}
