@@ -27,7 +27,7 @@ KAFKA_NODES = 3
 PARTITIONS = 6
 SESSION_SECONDS = 6.0
 """The workers' group forgets a member after this; a pause lasts longer."""
-COMMAND_SECONDS = 600
+COMMAND_SECONDS = 1_800  # a replay of a million readings, on a machine with other work
 DISK_BYTES = {"database": (1 << 30, 2 << 10), "kafka-3": (1 << 29, 4 << 10)}
 """Sizes of the disks that are filled: to begin with, and for each reading; twice what is needed."""
 BALLAST = "ballast"

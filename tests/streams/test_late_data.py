@@ -192,6 +192,7 @@ def test_a_contradiction_is_told_whatever_kind_the_protocol_watches(protocol: st
     values: dict[str, dict[str, Any]] = {
         "blood-pressure": {"systolic": 120.0, "diastolic": 80.0},
         "symptoms": {"cough": 1},
+        "implant-report": {"event": "shock"},
         "glucose": {"glucose": 100.0},
         "rr-intervals": {"rr": [800.0]},
         "ecg": {"fs": 250.0, "samples": [0.0, 0.1, 0.9, 0.1] * 100},
