@@ -53,7 +53,10 @@ def note(state: PatientState, o: Observation) -> None:
     if not instants.add(at_ms):
         return
     if newest:
-        if not state.silences and (state.deadline_ms is None or at_ms <= state.deadline_ms):
+        # What had a date is overdue by the rhythm again, which may be sooner.
+        freed = instants.dated_ms is not None and last_ms <= instants.dated_ms < at_ms
+        soon = state.deadline_ms is not None and at_ms > state.deadline_ms
+        if not (state.silences or soon or freed):
             return  # nearly every reading
         # A silence that ended before the last reading of the kind is not this one's to change.
         spans = state.timeline.spans
@@ -61,9 +64,7 @@ def note(state: PatientState, o: Observation) -> None:
             o.kind in spans.get(key, ()) and (found[-1].end is None or found[-1].end.at_ms > last_ms)
             for key, found in state.silences.items()
         )
-        # What had a date is overdue by the rhythm again, which may be sooner.
-        freed = instants.dated_ms is not None and last_ms <= instants.dated_ms < at_ms
-        if not (touched or freed) and (state.deadline_ms is None or at_ms <= state.deadline_ms):
+        if not (touched or soon or freed):
             return
     elif not state.silences:
         return
