@@ -39,7 +39,8 @@ def follow(
                 if child is None:
                     stop.wait(RETRY_SECONDS)
                     continue
-            if every_hours:
+            # The slot holds nothing before the log flows: an earlier base backup would lack its first segment.
+            if every_hours and any(folder.wal.glob("*/*.partial")):
                 _take_when_due(folder, address, clock, every_hours, keep)
             stop.wait(LOOK_SECONDS)
     finally:
