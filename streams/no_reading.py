@@ -19,7 +19,7 @@ from streams.state import LONG_AGO_MS, NEVER_MS, PatientState
 def expect(state: PatientState) -> None:
     """Collect the instants of the kinds that the patient's plan expects, anew: after a plan, and after a load."""
     shortest: dict[str, int] = {}
-    dated: dict[str, int] = {}
+    dated: dict[str, set[int]] = {}
     for of_kind in state.timeline.spans.values():
         for kind, spans in of_kind.items():
             known = shortest.get(kind)
@@ -27,7 +27,7 @@ def expect(state: PatientState) -> None:
             shortest[kind] = least if known is None else min(known, least)
             for span in spans:
                 if span.dated is not None:
-                    dated[kind] = max(dated.get(kind, LONG_AGO_MS), span.dated.after_ms)
+                    dated.setdefault(kind, set()).add(span.dated.after_ms)
     times: dict[str, list[int]] = {kind: [] for kind in shortest}
     for kind, before_ms in state.last_before.items():
         if kind in times:
@@ -37,7 +37,9 @@ def expect(state: PatientState) -> None:
             for o in lane.history.observations:
                 if o.kind in times:
                     times[o.kind].append(o.at_ms)
-    state.times = {kind: Instants(found, shortest[kind], dated.get(kind)) for kind, found in times.items()}
+    state.times = {
+        kind: Instants(found, shortest[kind], dated.get(kind, ())) for kind, found in times.items()
+    }
     state.silent_from_ms = LONG_AGO_MS
 
 
@@ -50,11 +52,10 @@ def note(state: PatientState, o: Observation) -> None:
     times, at_ms = instants.times, o.at_ms
     newest = not times or at_ms > times[-1]
     last_ms = times[-1] if times else LONG_AGO_MS
+    freed = instants.frees(at_ms)
     if not instants.add(at_ms):
         return
     if newest:
-        # What had a date is overdue by the rhythm again, which may be sooner.
-        freed = instants.dated_ms is not None and last_ms <= instants.dated_ms < at_ms
         soon = state.deadline_ms is not None and at_ms > state.deadline_ms
         if not (state.silences or soon or freed):
             return  # nearly every reading
@@ -66,7 +67,7 @@ def note(state: PatientState, o: Observation) -> None:
         )
         if not (touched or soon or freed):
             return
-    elif not state.silences:
+    elif not (state.silences or freed):
         return
     state.silent_from_ms = min(state.silent_from_ms, at_ms)
     state.deadline_ms = LONG_AGO_MS

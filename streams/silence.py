@@ -88,12 +88,21 @@ class Instants:
 
     __slots__ = ("dated_ms", "gaps", "shortest_ms", "times")
 
-    def __init__(self, times_ms: Iterable[int], shortest_ms: int, dated_ms: int | None = None) -> None:
-        self.dated_ms = dated_ms
-        """The latest instant that any span's date is about: a later reading ends what the date is for."""
+    def __init__(self, times_ms: Iterable[int], shortest_ms: int, dated_ms: Iterable[int] = ()) -> None:
+        self.dated_ms = tuple(sorted(dated_ms))
+        """The instants that the spans' dates are about: a later reading ends what the date is for."""
         self.times = array("q", sorted(set(times_ms)))
         self.shortest_ms = shortest_ms
         self.gaps = [(a, b) for a, b in pairwise(self.times) if b - a > shortest_ms]
+
+    def frees(self, at_ms: int) -> bool:
+        """Whether a reading at this instant is the first one behind an instant of `dated_ms`: from it on the rhythm
+        counts, so that what was no silence may be one, and sooner."""
+        if not self.dated_ms:
+            return False
+        place = bisect_left(self.times, at_ms)
+        before = self.times[place - 1] if place else None
+        return any(one < at_ms and (before is None or before <= one) for one in self.dated_ms)
 
     def add(self, at_ms: int) -> bool:
         """Whether the instant is new."""
