@@ -184,7 +184,7 @@ def test_a_later_date_puts_it_off_and_a_test_before_it_begins_the_rhythm_again()
 
 def test_a_late_result_behind_a_date_begins_the_rhythm_where_it_was_measured() -> None:
     rhythm = {"inr": (48.0, 60.0, 96.0)}
-    first = version(1, "2026-01-01", AC, schedule=rhythm)
+    first = version(1, "2026-01-05", AC, schedule=rhythm)
     late = version(2, DECIDED, AC, schedule=rhythm, **dated(DECIDED, date(2026, 1, 20)))
     patient = Patient(plan=plan(first, late)).at("2026-01-05 08:00").inr(2.5)
     patient.at("2026-01-19 08:00").inr(2.6).quiet(
