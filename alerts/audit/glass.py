@@ -98,12 +98,15 @@ def _index(
         return None
 
 
-@glass.post("/glass/{patient}/close")
+@glass.post("/glass/{file}/close")
 async def mend_glass(
-    feed: FeedDep, viewer: ActingDep, patient: Annotated[str, Path(max_length=64, pattern=r"^[^\x00]*$")]
+    feed: FeedDep, viewer: ActingDep, file: Annotated[str, Path(max_length=64, pattern=r"^[^\x00]*$")]
 ) -> Response:
+    """Close what one has opened. (`file`: of a `patient` the permission would see to it that it is only read.)"""
+    if file in viewer.glass:
+        watch.saw(file)
     async with feed.database.writing(viewer) as conn:
-        await conn.execute("select scad.mend_glass(%s)", (patient,))
+        await conn.execute("select scad.mend_glass(%s)", (file,))
     return RedirectResponse("/glass", 303)
 
 

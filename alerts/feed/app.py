@@ -27,11 +27,13 @@ from alerts.feed.access import Access
 from alerts.feed.accounts import Accounts, LoginLimiter
 from alerts.feed.actions import actions
 from alerts.feed.api import MissingError, api
+from alerts.feed.caregiver import caregiver
 from alerts.feed.context import (
     BadTokenError,
     Feed,
     NotAllowedError,
     NotLoggedInError,
+    ReadingOnlyError,
     TooManyRequestsError,
     make_templates,
     render,
@@ -60,6 +62,7 @@ log = structlog.get_logger()
 
 # Seconds after which a page that met a database away tries again by itself.
 REFRESH_S = 5
+READING_ONLY = "this patient is another team's: reading only (the glass is broken); only that team acts"
 
 
 def create_app(
@@ -122,6 +125,7 @@ def create_app(
     app.state.feed = feed
     app.include_router(ward)
     app.include_router(questionnaire)
+    app.include_router(caregiver)
     app.include_router(reports)
     app.include_router(pages)
     app.include_router(forms)
@@ -177,6 +181,9 @@ def _handle_errors(app: FastAPI) -> None:
     async def not_allowed(request: Request, _: Exception) -> Response:
         return _answer(request, 403, "your role does not include this", "error.role")
 
+    async def reading_only(request: Request, _: Exception) -> Response:
+        return _answer(request, 403, READING_ONLY, "glass.reading_only")
+
     async def too_many(request: Request, _: Exception) -> Response:
         return _answer(request, 429, "too many requests in this session", "error.unavailable", REFRESH_S)
 
@@ -203,6 +210,7 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(NotLoggedInError, not_logged_in)
     app.add_exception_handler(BadTokenError, bad_token)
     app.add_exception_handler(NotAllowedError, not_allowed)
+    app.add_exception_handler(ReadingOnlyError, reading_only)
     app.add_exception_handler(TooManyRequestsError, too_many)
     app.add_exception_handler(MissingError, missing)
     app.add_exception_handler(FhirError, fhir_error)

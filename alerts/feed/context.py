@@ -20,7 +20,7 @@ from alerts.feed.curves import LARGE, SMALL, draw
 from alerts.feed.database import Database
 from alerts.feed.formats import Formats, years
 from alerts.feed.metrics import FeedMetrics
-from alerts.feed.roles import Permission, allowed, home_of
+from alerts.feed.roles import READING, Permission, allowed, home_of
 from alerts.feed.script_texts import SCRIPT_TEXTS
 from alerts.feed.stream import Hub
 from alerts.feed.texts import LANGUAGES, Texts, choose_language
@@ -50,6 +50,10 @@ class TooManyRequestsError(Exception):
 
 class NotAllowedError(Exception):
     """The person's role does not include this."""
+
+
+class ReadingOnlyError(Exception):
+    """It is about a patient of another team, whom the person sees through broken glass: to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class Permitted:
             await check_token(request, viewer)
         if not allowed(viewer.role, self.name):
             raise NotAllowedError
+        if self.name not in READING and request.path_params.get("patient") in viewer.glass:
+            raise ReadingOnlyError
         return viewer
 
 
@@ -151,7 +157,7 @@ def permission(name: Permission) -> Permitted:
     """The dependency of a route that needs this permission: `Annotated[Viewer, Depends(permission("act"))]`.
 
     Asks for the session's CSRF token where the method writes. Raises NotLoggedInError, BadTokenError,
-    NotAllowedError.
+    NotAllowedError, ReadingOnlyError (of a route with `{patient}` in its path).
     """
     return Permitted(name)
 
@@ -183,8 +189,14 @@ def theme_of(request: Request) -> str:
 
 
 def render_text(request: Request, template: str, viewer: Viewer | None, **values: Any) -> str:
-    """A template in the request's language. `fmt(zone)` makes the formats of a care team's time zone."""
+    """A template in the request's language. `fmt(zone)` makes the formats of a care team's time zone.
+
+    A page about a `person` of another team offers no action and says why (Viewer.read_only).
+    """
     feed = feed_of(request)
+    person = values.get("person")
+    if viewer is not None and person is not None:
+        viewer = viewer.before(person.care_team)
     texts = Texts(language_of(request))
     now_ms = feed.clock.now_ms()
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")

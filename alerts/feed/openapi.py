@@ -9,7 +9,8 @@ from fastapi import FastAPI
 _COMMON = {
     "400": "The body is not what its content type says",
     "401": "No session",
-    "403": "Your role does not include this, or the CSRF token is missing or wrong",
+    "403": "Your role does not include this, the CSRF token is missing or wrong, or the patient is another team's and"
+    " only to be read (broken glass)",
     "413": "The body is larger than 64 KiB",
     "429": "Too many requests in this session; Retry-After says when to ask again",
     "503": "The database is away; try again",

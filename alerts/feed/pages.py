@@ -187,7 +187,7 @@ async def queue_rows(
     is not in the queue any more, or not in this part of it."""
     now_ms = feed.clock.now_ms()
     now = to_datetime(now_ms)
-    patients = [name for name in patient or [] if "\x00" not in name]
+    patients = [name for name in patient or [] if "\x00" not in name and name not in viewer.glass]
     path = await path_of(feed)
     async with feed.database.reading(viewer) as conn:
         rows = await assemble.rows_of(conn, viewer, patients, now, chosen) if patients else {}

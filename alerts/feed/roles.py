@@ -27,6 +27,7 @@ Permission = Literal[
     "metrics",  # the process's own figures; they name no patient
     "quarantine",  # refused messages
     "audit",  # who did what
+    "care",  # the one patient who has let this caregiver in
 ]
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 
@@ -40,6 +41,7 @@ ROLES: dict[Role, frozenset[Permission]] = {
     "administrator": frozenset({"session", "accounts", "metrics", "team", "set_team"}),
     "engineer": frozenset({"session", "metrics", "quarantine"}),
     "auditor": frozenset({"session", "see_patients", "audit", "team"}),
+    "caregiver": frozenset({"session", "care"}),
 }
 """Role to permissions. An administrator makes accounts and sees no patient: who hands out access has none."""
 
@@ -56,11 +58,17 @@ OPEN_ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/tablet"): "the patient's tablet; shows nothing without the tablet's own token",
     ("POST", "/tablet"): "the patient's tablet; asks for the tablet's own token",
     ("POST", "/tablet/link"): "takes a code that a nurse has given out, once",
+    ("GET", "/caregiver/join"): "the form of an invitation",
+    ("POST", "/caregiver/join"): "takes a caregiver's invitation, once",
     ("GET", "/health/live"): "asked by the machine that watches the process",
     ("GET", "/health/ready"): "asked by the machine that watches the process",
     ("GET", "/metrics"): "checks a scraper's name and password by itself (permission metrics)",
 }
 """Routes without a permission of a session, and why."""
+
+
+READING: frozenset[Permission] = frozenset({"session", "see_patients"})
+"""All that is left of a role in front of a patient of another team, whom broken glass shows (alerts.audit.glass)."""
 
 
 def allowed(role: Role, permission: Permission) -> bool:
@@ -72,4 +80,6 @@ def home_of(viewer: Viewer) -> str:
     """Where a person begins who has just logged in: the queue, or what else the role is for."""
     if allowed(viewer.role, "see_patients"):
         return "/"
+    if allowed(viewer.role, "care"):
+        return "/caregiver"
     return "/accounts" if allowed(viewer.role, "accounts") else "/docs"

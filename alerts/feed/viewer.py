@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-Role = Literal["nurse", "physician", "administrator", "engineer", "auditor"]
+Role = Literal["nurse", "physician", "administrator", "engineer", "auditor", "caregiver"]
+# Those that an administrator gives; a caregiver comes by a patient's invitation only (alerts.feed.caregiver).
 ROLES: tuple[Role, ...] = ("nurse", "physician", "administrator", "engineer", "auditor")
 
 # Who may change what becomes of an alert: those who answer for patients.
@@ -40,3 +41,7 @@ class Viewer:
 
     def sees(self, care_team: str | None) -> bool:
         return self.sees_all or care_team in self.teams
+
+    def before(self, care_team: str | None) -> Viewer:
+        """The same person in front of a patient of this team: of another's (through broken glass) only to read."""
+        return self if self.sees(care_team) else replace(self, read_only=True)

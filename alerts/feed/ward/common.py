@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from alerts.feed.context import FeedDep, SeeingDep, language_of, permission, ren
 from alerts.feed.formats import Formats
 from alerts.feed.models import Person
 from alerts.feed.pages import PATIENT_PATTERN
-from alerts.feed.roles import allowed
+from alerts.feed.roles import READING, allowed
 from alerts.feed.texts import Texts
 from alerts.feed.viewer import Viewer
 from alerts.feed.ward.forms import Form
@@ -27,9 +26,6 @@ ConfirmDep = Annotated[Viewer, Depends(permission("confirm"))]
 AbsenceDep = Annotated[Viewer, Depends(permission("absence"))]
 ManualDep = Annotated[Viewer, Depends(permission("manual_value"))]
 NoteDep = Annotated[Viewer, Depends(permission("act"))]
-
-# What a page offers to who may look and not act.
-READING: frozenset[str] = frozenset({"session", "see_patients"})
 
 __all__ = ["FeedDep", "SeeingDep"]
 
@@ -59,8 +55,8 @@ def page(
 
     Of a patient of another team (the glass is broken) it is a page to read.
     """
-    if person is not None and not viewer.sees(person.care_team):
-        viewer = replace(viewer, read_only=True)
+    if person is not None:
+        viewer = viewer.before(person.care_team)
     return render(
         request,
         template,

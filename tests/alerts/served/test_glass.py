@@ -31,6 +31,22 @@ def ask(client: httpx.Client, **fields: str) -> httpx.Response:
     return client.post("/glass", data={"csrf": csrf_of(client), "reason": REASON, **fields})
 
 
+READ = [
+    "/alerts/{}",
+    *(
+        f"/patients/p-bayeux{page}"
+        for page in ("", "/plan", "/devices", "/absences", "/inr", "/questionnaire", "/why")
+    ),
+]
+WRITTEN = [
+    "/alerts/{}/acknowledge",
+    *(
+        f"/patients/p-bayeux/{page}"
+        for page in ("notes", "plan", "devices", "absences", "values", "tablet", "identity")
+    ),
+]
+
+
 def test_a_broken_glass_shows_one_patient_to_one_person_to_read(feed: RunningFeed):
     write_signals(feed.conn, [one_signal("p-bayeux", 1, str(uuid4()))], NOW_MS)
     nurse, colleague = feed.client("infirmiere"), feed.client("medecin")
@@ -41,20 +57,32 @@ def test_a_broken_glass_shows_one_patient_to_one_person_to_read(feed: RunningFee
     assert (opened.status_code, opened.headers["location"]) == (303, "/patients/p-bayeux")
     page = nurse.get("/patients/p-bayeux")
     assert page.status_code == 200
-    assert "You are reading another team" in page.text
-    assert 'action="/patients/p-bayeux' not in page.text
+    assert "Reading only" in page.text
+    (alert,) = feed.conn.execute("select alert::text from scad.alert").fetchone() or ("",)
+    for path in READ:
+        shown = nurse.get(path.format(alert))
+        assert shown.status_code == 200, path
+        assert "Reading only" in shown.text, path
+        offered = set(re.findall(r'<form[^>]*method="post"[^>]*action="([^"]*)"', shown.text))
+        assert offered <= {"/preferences", "/logout"}, path
+        assert "formaction" not in shown.text, path
+    assert nurse.get("/queue/rows", params={"patient": "p-bayeux"}).json()["rows"] == []
     assert "Weight gain" in page.text
     assert nurse.get("/api/patients/p-bayeux").status_code == 200
     assert colleague.get("/patients/p-bayeux").status_code == 404
     assert "p-bayeux" not in nurse.get("/").text
-    # what is written stays with the patient's own team
+    # what is written stays with the patient's own team, and the answer says so
     token = {"X-CSRF-Token": csrf_of(nurse)}
-    (alert,) = feed.conn.execute("select alert::text from scad.alert").fetchone() or ("",)
     for path, body in (
         (f"/api/alerts/{alert}/acknowledge", {}),
         (f"/api/alerts/{alert}/false-alert", {"reason": "other"}),
+        ("/api/alerts/bulk", {"alerts": [alert], "action": "acknowledge"}),
     ):
-        assert nurse.post(path, json=body, headers=token).status_code in (403, 404, 409), path
+        answer = nurse.post(path, json=body, headers=token)
+        assert (answer.status_code, "reading only" in answer.json()["detail"]) == (403, True), path
+    for path in WRITTEN:
+        answer = nurse.post(path.format(alert), headers=token)
+        assert (answer.status_code, "Reading only" in answer.text) == (403, True), path
     events = "select count(*) from scad.alert_event where kind = 'action'"
     assert feed.conn.execute(events).fetchone() == (0,)
     # it ends, and the trail has all of it
