@@ -14,7 +14,8 @@ A test names what it needs as an argument:
     service_folder a folder of this test's own that the user nobody can reach (tmp_path is closed to it)
 
 A missing service skips the test with the reason, and fails it with SCAD_REQUIRE_SERVICES=1 (CI). Tests that
-use one are marked `services` (chromium: `browser`): `pytest -m "not services"` runs the pure ones.
+use one are marked `services` (chromium: `browser`): `pytest -m "not live"` runs the pure ones. Those run side by
+side in `make test`: tests/phases.py says which they are, and that none is forgotten.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import phases
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scad.services import (
     Kafka,
@@ -42,10 +45,10 @@ from scad.services import (
 from scad.services.debian import run
 
 REQUIRE_VARIABLE = "SCAD_REQUIRE_SERVICES"
-SERVICE_FIXTURES = {
-    *("mosquitto", "postgres", "database", "kafka", "fresh_kafka", "start_kafka", "tansu"),
-    *("promtool", "docker_compose"),
-}
+
+# Tests claim what holds, not how fast it is computed: beside other tests an example may take its time.
+settings.register_profile("scad", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("scad")
 
 # What the processes and commands of the tests encrypt identities by; made-up patients, so anybody may read it.
 os.environ.setdefault(
@@ -68,13 +71,19 @@ def obtain(make: Callable[[], T]) -> T:
         pytest.skip(str(missing))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    chosen = (phases.PARALLEL, phases.SERIAL)
+    parser.addoption(phases.OPTION, choices=chosen, help="of `make test`: only this phase's tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption(phases.OPTION):
+        config.pluginmanager.register(phases.Phase(config))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        if names & SERVICE_FIXTURES:
-            item.add_marker("services")
-        if "chromium" in names:
-            item.add_marker("browser")
+    phases.mark(items, Path(__file__).parent)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
