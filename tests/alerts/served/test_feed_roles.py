@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from caregivers import caregiver_of
 from feed_server import RunningFeed, csrf_of, running
 from made_up_ward import NOW_MS, PASSWORD, add_patient, enrol
 
@@ -31,7 +32,7 @@ LOGINS = {
 }
 # Said a second time, by hand: what each role may do.
 EXPECTED: dict[str, set[str]] = {
-    "session": {"nurse", "physician", "administrator", "engineer", "auditor"},
+    "session": {"nurse", "physician", "administrator", "engineer", "auditor", "caregiver"},
     "see_patients": {"nurse", "physician", "auditor"},
     "act": {"nurse", "physician"},
     "bulk": {"nurse", "physician"},
@@ -46,6 +47,7 @@ EXPECTED: dict[str, set[str]] = {
     "metrics": {"administrator", "engineer"},
     "quarantine": {"engineer"},
     "audit": {"auditor"},
+    "care": {"caregiver"},
 }
 SOMETHING = "00000000-0000-4000-8000-000000000000"  # fits a patient, an alert and a device, and is none
 
@@ -80,12 +82,16 @@ def clients(
         create_account(conn, "admin", PASSWORD, "administrator", None, at=to_datetime(NOW_MS))
         add_patient(conn, "p-caen", "caen", 1, "body-weight", NOW_MS)
         with running(address, conn) as feed:
-            yield {role: log_in(feed, login) for role, login in LOGINS.items()}
+            found = {role: log_in(feed, login) for role, login in LOGINS.items()}
+            yield found | {"caregiver": with_token(caregiver_of(feed, found["nurse"]))}
     postgres.drop_database(address)
 
 
 def log_in(feed: RunningFeed, login: str) -> httpx.Client:
-    client = feed.client(login)
+    return with_token(feed.client(login))
+
+
+def with_token(client: httpx.Client) -> httpx.Client:
     client.headers["X-CSRF-Token"] = csrf_of(client)
     return client
 
@@ -106,7 +112,7 @@ def test_the_table_of_roles_says_what_was_meant():
     assert {name: {role for role in ROLES if allowed(role, name)} for name in PERMISSIONS} == EXPECTED
 
 
-@pytest.mark.parametrize("role", LOGINS)
+@pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize(
     ("method", "path"),
     # every person may log out, and the others would have no session any more

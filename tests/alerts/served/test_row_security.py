@@ -24,6 +24,7 @@ Connection = psycopg.Connection[Any]
 
 # Tables that scad_feed reads and writes as its session's teams allow.
 GUARDED = {
+    "identity.caregiver",
     "identity.index_key",
     "identity.link",
     "identity.person",
@@ -34,6 +35,7 @@ GUARDED = {
     "scad.assignment",
     "scad.care_plan",
     "scad.care_team",
+    "scad.caregiver_access",
     "scad.device",
     "scad.device_status",
     "scad.digest",
@@ -58,7 +60,9 @@ GUARDED = {
 # Names of migrations; events' ids, which are the page's cursor.
 OPEN = {"scad.migration"}
 # Views: those that are barriers, and those that read with the rights of whoever asks.
-VIEWS = {"scad.my_reading", "scad.my_reading_daily", "scad.my_alert_event", "scad.queue"}
+VIEWS = {"scad.my_reading", "scad.my_reading_daily", "scad.my_alert_event", "scad.queue"} | {
+    f"scad.cared_{what}" for what in ("reading", "alert", "day", "plan", "absence")
+}
 SESSIONS = {"infirmiere": b"n", "bayeux": b"b", "audit": b"a", "ops": b"o", "admin": b"d"}
 
 
@@ -224,6 +228,9 @@ def test_a_person_sees_the_rows_of_the_own_team_in_every_relation_and_no_other(
         if not found:
             empty.add(relation)
     assert empty <= {
+        "identity.caregiver",
+        "scad.caregiver_access",
+        *(view for view in VIEWS if "cared_" in view),
         "identity.link",
         "scad.glass",
         "scad.absence",
@@ -307,6 +314,9 @@ def test_functions_that_look_past_the_guards_ask_who_looks(conn: Connection):
         "select code_hash from scad.recovery_code",
         "select token_hash from scad.tablet",
         "select code_hash from scad.tablet",
+        "select code_hash from scad.caregiver_access",
+        "select scad.care_join('', '', '', '', now())",
+        "select scad.my_care_access()",
         "select scad.tablet_link('', '', now())",
         "select scad.tablet_of('', now())",
         "select value from scad.outbox",
