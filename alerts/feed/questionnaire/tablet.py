@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from alerts.feed import sessions
 from alerts.feed.context import LANGUAGE_COOKIE, BadTokenError, Feed, FeedDep, language_of, render_text
 from alerts.feed.database import UNAVAILABLE
+from alerts.feed.login import address_of
 from alerts.feed.questionnaire import store
 from alerts.feed.texts import LANGUAGES
 from devices.questionnaire import ANSWERS_MAX, AnswerError, Walk, applies, load
@@ -69,8 +70,7 @@ async def first_page(request: Request, feed: FeedDep) -> Response:
 async def link(request: Request, feed: FeedDep) -> Response:
     """The code that the nurse has read out."""
     code = "".join(filter(str.isdigit, str((await request.form()).get("code", ""))))
-    address = request.client.host if request.client is not None else ""
-    if not feed.limiter.allow(address, asyncio.get_running_loop().time()):
+    if not feed.limiter.allow(address_of(request), feed.wall_now().timestamp()):  # one clock for one limit
         return _page(request, "tablet_link.html", 429, wrong=True)
     token = store.draw_token()
     async with feed.database.login() as conn:
