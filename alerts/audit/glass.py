@@ -11,9 +11,13 @@ from fastapi import APIRouter, Depends, Form, Path, Request
 from starlette.responses import RedirectResponse, Response
 
 from alerts.audit import watch
+from alerts.feed.access_log import note
+from alerts.feed.api import MissingError
 from alerts.feed.context import ActingDep, Feed, FeedDep, permission, render
+from alerts.feed.database import Connection
 from alerts.feed.viewer import Viewer
 from alerts.identity.vault import ins_index, name_index
+from alerts.service_times import Contact
 
 log = structlog.get_logger()
 
@@ -21,6 +25,8 @@ glass = APIRouter(include_in_schema=False)
 AdministratorDep = Annotated[Viewer, Depends(permission("accounts"))]
 
 REASON_MIN, REASON_MAX = 10, 500  # shorter is no reason; alerts/schema/0038_glass.sql says it too
+ADMINISTRATORS_SHOWN = 50  # an installation with more has given the role away too freely
+CHANNELS = ("mail", "webhook")
 OPENED_SHOWN = 200  # a region that breaks more in the time that nobody looked has another problem
 Text = Annotated[str, Form(max_length=REASON_MAX, pattern=r"^[^\x00]*$")]
 
@@ -81,7 +87,7 @@ async def break_glass(
     if opened is None:
         return await _page(request, feed, viewer, 404, "glass.nobody", reason=reason)
     if opened["expires_at"] is not None:
-        feed.metrics.glass.inc()
+        feed.metrics.glass.labels(viewer.role).inc()
         log.warning("the glass is broken", login=viewer.login, patient=opened["patient"])
     return RedirectResponse(f"/patients/{opened['patient']}", 303)
 
@@ -112,7 +118,13 @@ async def mend_glass(
 
 @glass.get("/glass/opened")
 async def opened_page(request: Request, feed: FeedDep, viewer: AdministratorDep) -> Response:
-    """Every broken glass, those that nobody has reviewed first."""
+    """Every broken glass, those that nobody has reviewed first; and where administrators are told of the next."""
+    return await _opened(request, feed, viewer)
+
+
+async def _opened(
+    request: Request, feed: Feed, viewer: Viewer, status: int = 200, problem: str = ""
+) -> Response:
     async with feed.database.reading(viewer) as conn:
         found = await conn.execute(
             """
@@ -123,19 +135,84 @@ async def opened_page(request: Request, feed: FeedDep, viewer: AdministratorDep)
             (OPENED_SHOWN,),
         )
         rows = await found.fetchall()
-    return render(request, "glass_opened.html", viewer, opened=rows)
+        people = await _administrators(conn)
+    return render(
+        request,
+        "glass_opened.html",
+        viewer,
+        status,
+        opened=rows,
+        people=people,
+        channels=CHANNELS,
+        problem=problem,
+    )
+
+
+async def _administrators(conn: Connection) -> list[dict[str, Any]]:
+    """Administrators with the addresses at which they are told, by channel."""
+    result = await conn.execute(
+        """
+        select a.login, a.display_name,
+               (select coalesce(jsonb_object_agg(c.channel, c.address), '{}')
+                  from scad.administrator_contact c where c.login = a.login) as addresses
+          from scad.account a where a.role = 'administrator' and a.disabled_at is null
+         order by a.display_name limit %s""",
+        (ADMINISTRATORS_SHOWN,),
+    )
+    return await result.fetchall()
+
+
+@glass.post("/glass/contacts/{login}")
+async def set_contacts(
+    request: Request,
+    feed: FeedDep,
+    viewer: AdministratorDep,
+    login: Annotated[str, Path(max_length=64, pattern=r"^[^\x00]*$")],
+    mail: Text = "",
+    webhook: Text = "",
+) -> Response:
+    """Where one administrator is told; an empty field takes the address away."""
+    wanted = {"mail": mail.strip(), "webhook": webhook.strip()}
+    try:
+        for channel, address in wanted.items():
+            if address:
+                Contact(person=login, channel=channel, address=address)  # type: ignore[arg-type]
+    except ValueError:
+        return await _opened(request, feed, viewer, 422, "glass.bad_address")
+    async with feed.database.writing(viewer) as conn:
+        known = await conn.execute(
+            "select from scad.account where login = %s and role = 'administrator'", (login,)
+        )
+        if await known.fetchone() is None:
+            raise MissingError("administrator")
+        for channel, address in wanted.items():
+            await conn.execute(
+                "delete from scad.administrator_contact where login = %s and channel = %s", (login, channel)
+            )
+            if address:
+                await conn.execute(
+                    "insert into scad.administrator_contact (login, channel, address) values (%s, %s, %s)",
+                    (login, channel, address),
+                )
+        said = [channel for channel, address in wanted.items() if address]
+        await note(conn, feed.wall_now(), viewer.login, "contact-set", login, channels=said)
+    watch.says(did="contact-set", about=login)
+    return RedirectResponse("/glass/opened", 303)
 
 
 @glass.post("/glass/opened/{id}")
 async def review(
-    feed: FeedDep, viewer: AdministratorDep, id: Annotated[int, Path(ge=1, le=2**62)], note: Text = ""
+    feed: FeedDep,
+    viewer: AdministratorDep,
+    id: Annotated[int, Path(ge=1, le=2**62)],
+    finding: Annotated[str, Form(alias="note", max_length=REASON_MAX, pattern=r"^[^\x00]*$")] = "",
 ) -> Response:
     """An administrator has looked into it."""
     async with feed.database.writing(viewer) as conn:
         await conn.execute(
             "update scad.glass set reviewed_by = %s, reviewed_at = %s, review_note = %s"
             " where id = %s and reviewed_at is null",
-            (viewer.login, feed.wall_now(), note.strip(), id),
+            (viewer.login, feed.wall_now(), finding.strip(), id),
         )
     watch.says(did="glass-reviewed", about=str(id))
     return RedirectResponse("/glass/opened", 303)

@@ -41,14 +41,14 @@ async def deliver(conn: Connection, channels: Channels, now: datetime) -> dict[s
             settled = await settle(conn, one, outcome, detail, now)
             outcomes[settled] = outcomes.get(settled, 0) + 1
             metrics.NOTIFICATIONS.labels(channel=one.channel, outcome=settled).inc()
-            _say(one, counts, settled, detail, channels.page)
+            _say(one, counts, settled, detail, link_of(one, channels.page))
     metrics.WAITING.set(await waiting(conn))
     return outcomes
 
 
 async def _attempt(one: Claimed, counts: Counts, channels: Channels, now: datetime) -> tuple[str, str]:
     """Outcome and detail; nothing that one message meets may keep another from being sent."""
-    if not counts.alerts:
+    if counts.nothing:
         return "withdrawn", "nothing waits any more"
     if one.attempt > ATTEMPTS_MAX:
         return "failed", f"{ATTEMPTS_MAX} attempts were begun and none was finished"
@@ -61,7 +61,7 @@ async def _attempt(one: Claimed, counts: Counts, channels: Channels, now: dateti
         address=one.address,
         language=one.language,
         counts=counts,
-        link=channels.page,
+        link=link_of(one, channels.page),
         created_at=one.created_at,
     )
     try:
@@ -72,12 +72,17 @@ async def _attempt(one: Claimed, counts: Counts, channels: Channels, now: dateti
     return sent.outcome, sent.detail
 
 
+def link_of(one: Claimed, page: str) -> str:
+    """Where to look: the queue, or the page of broken glasses."""
+    return page if one.kind != "glass" else page.rstrip("/") + "/glass/opened"
+
+
 def _say(one: Claimed, counts: Counts, outcome: str, detail: str, link: str) -> None:
     """A line in the log: no patient, no address."""
     what: dict[str, Any] = {
         "kind": one.kind, "care_team": one.team, "person": one.person, "channel": one.channel,
         "delivery": str(one.delivery), "attempt": one.attempt, "alerts": counts.alerts,
-        "patients": counts.patients,
+        "patients": counts.patients, "accesses": counts.accesses,
     }  # fmt: skip
     if outcome == "off":
         log.info("notification.would_be_sent", **what, by_level=counts.by_level, link=link)

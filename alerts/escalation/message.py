@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-Kind = Literal["escalation", "digest"]
+Kind = Literal["escalation", "digest", "glass"]
 Outcome = Literal["sent", "retry", "failed", "off"]
 """retry: another attempt can help; failed: none will; off: the channel is not set up."""
 
@@ -19,12 +19,18 @@ DETAIL_CHARACTERS_MAX = 300  # of what the other side said; enough for a sentenc
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many alerts the message is about, and of how many patients. `by_level` only for escalations."""
+    """How many alerts the message is about, and of how many patients. `by_level` only for escalations; `accesses`,
+    files that somebody of another team opened, only for broken glass, which is about no alert."""
 
     alerts: int
     patients: int
     by_severity: dict[str, int]
     by_level: dict[int, int]
+    accesses: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        return not self.alerts and not self.accesses
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,11 @@ _NOT_AN_EMERGENCY = {
 
 def subject(message: Message) -> str:
     """One line; nobody is named."""
+    if message.kind == "glass":
+        n = message.counts.accesses
+        if message.language == "fr":
+            return f"SCAD : {n} accès exceptionnel{'s' if n > 1 else ''} à examiner"
+        return f"SCAD: {n} exceptional access{'es' if n > 1 else ''} to review"
     n = message.counts.alerts
     many = "s" if n > 1 else ""
     if message.kind == "digest":
@@ -77,9 +88,28 @@ def subject(message: Message) -> str:
     return fr if message.language == "fr" else en
 
 
+def _glass_body(message: Message) -> str:
+    n, french = message.counts.accesses, message.language == "fr"
+    whose = (f" ({message.team})" if message.team else "").rstrip()
+    if french:
+        lines = [
+            f"{n} dossier(s) d'une autre équipe ont été ouverts par une personne de l'équipe{whose}, avec un motif.",
+            "Qui, quand, quel dossier et pourquoi : la page le dit, et attend votre constat.",
+        ]
+    else:
+        lines = [
+            f"{n} file(s) of another team were opened by somebody of the team{whose}, with a reason.",
+            "Who, when, which file and why: the page says it, and waits for your finding.",
+        ]
+    lines += ["", ("La page : " if french else "The page: ") + message.link]
+    return "\n".join(lines) + "\n"
+
+
 def body(message: Message) -> str:
     """Plain text: how many, since when nobody has answered, and where to look."""
     counts, french = message.counts, message.language == "fr"
+    if message.kind == "glass":
+        return _glass_body(message)
     patients = f"{counts.patients} patient" + ("s" if counts.patients > 1 else "")
     if message.kind == "digest":
         first = (

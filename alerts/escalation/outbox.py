@@ -72,13 +72,13 @@ select alert::text, due_at, level from scad.notification_alert
 # One that nobody has tried to send takes the new alerts in; its row is locked, so that it is not sent meanwhile.
 _JOIN = """
 select id from scad.notification
- where care_team = %(team)s and kind = 'escalation' and person = %(person)s and channel = %(channel)s
+ where care_team = %(team)s and kind = %(kind)s and person = %(person)s and channel = %(channel)s
    and address = %(address)s and state = 'waiting' and attempts = 0
  order by id limit 1 for update skip locked"""
 
 _LAST_SENT = """
 select max(settled_at) from scad.notification
- where care_team = %(team)s and kind = 'escalation' and person = %(person)s and channel = %(channel)s
+ where care_team = %(team)s and kind = %(kind)s and person = %(person)s and channel = %(channel)s
    and address = %(address)s and state = 'sent'"""
 
 _QUEUE = """
@@ -111,6 +111,11 @@ select a.peak_severity, 0, count(*), array_agg(distinct a.patient)
  where p.care_team = %s and a.in_digest group by a.peak_severity"""
 
 
+_GLASS_COUNTS = """
+select count(g.id) from scad.notification_glass n join scad.glass g on g.id = n.glass
+ where n.notification = %s and g.reviewed_at is null"""
+
+
 async def queue_escalation(conn: Connection, pairs: Iterable[Pair], now: datetime) -> int:
     """Queue a message for each person, in the caller's transaction; returns how many messages are new.
 
@@ -124,15 +129,8 @@ async def queue_escalation(conn: Connection, pairs: Iterable[Pair], now: datetim
         news = await _not_told_yet(conn, contact, wanted)
         if not news:
             continue
-        to = {"team": team, "person": contact.person, "channel": contact.channel, "address": contact.address}
-        joined = await _all(conn, _JOIN, to)
-        if joined:
-            notification = joined[0][0]
-        else:
-            last = (await _all(conn, _LAST_SENT, to))[0][0]
-            begin = now if last is None else max(now, last + GATHER)
-            notification = await _insert(conn, "escalation", team, contact, begin, now)
-            made += 1
+        notification, new = await message_for(conn, "escalation", team, contact, now)
+        made += new
         values = {
             "channel": contact.channel,
             "person": contact.person,
@@ -143,6 +141,25 @@ async def queue_escalation(conn: Connection, pairs: Iterable[Pair], now: datetim
         }
         await conn.execute(_NEW_PAIRS, values)
     return made
+
+
+async def message_for(
+    conn: Connection, kind: Kind, team: str, contact: Contact, now: datetime
+) -> tuple[int, bool]:
+    """The message of this kind that takes further news to this person, and whether it is a new one.
+
+    One that waits and that nobody has tried yet takes it in; a new one keeps GATHER from the last one sent.
+    """
+    to = {
+        "kind": kind, "team": team, "person": contact.person, "channel": contact.channel,
+        "address": contact.address,
+    }  # fmt: skip
+    joined = await _all(conn, _JOIN, to)
+    if joined:
+        return int(joined[0][0]), False
+    last = (await _all(conn, _LAST_SENT, to))[0][0]
+    begin = now if last is None else max(now, last + GATHER)
+    return await _insert(conn, kind, team, contact, begin, now), True
 
 
 async def _not_told_yet(conn: Connection, contact: Contact, wanted: Sequence[Pair]) -> list[Pair]:
@@ -186,7 +203,10 @@ async def claim(conn: Connection, now: datetime) -> list[Claimed]:
 
 
 async def count(conn: Connection, one: Claimed) -> Counts:
-    """What the message is about now: alerts that nobody has answered since it was queued."""
+    """What the message is about now: alerts that nobody has answered since it was queued, or broken glasses that
+    nobody has looked into."""
+    if one.kind == "glass":
+        return Counts(0, 0, {}, {}, accesses=int((await _all(conn, _GLASS_COUNTS, (one.id,)))[0][0]))
     if one.kind == "digest":
         rows = await _all(conn, _DIGEST_COUNTS, (one.team,))
     else:

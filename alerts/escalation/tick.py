@@ -19,6 +19,7 @@ from psycopg.rows import tuple_row
 
 from alerts.actions import Done, act_on_all, pass_time
 from alerts.escalation import metrics
+from alerts.escalation.glass import tell_administrators, unreviewed
 from alerts.escalation.outbox import Pair, queue_digest, queue_escalation
 from alerts.lifecycle import ESCALATION_MAX, ActionRequest
 from alerts.service_times import (
@@ -73,13 +74,15 @@ on conflict do nothing returning alerts"""
 @dataclass(frozen=True, slots=True)
 class Ticked:
     """What one round did. `woken`: patients for whom time changed something; `escalated`: steps; `unheard`:
-    steps for which nobody was on call; `led`: whether this process decided."""
+    steps for which nobody was on call; `glass`: files of other teams that administrators are told of; `led`: whether
+    this process decided."""
 
     woken: int = 0
     renewed: int = 0
     escalated: int = 0
     unheard: int = 0
     digests: int = 0
+    glass: int = 0
     led: bool = True
 
 
@@ -96,6 +99,8 @@ async def tick(conn: Connection, now: datetime) -> Ticked:
 
     Raises psycopg.Error; what was done until then stays done, the rest is for the next round.
     """
+    glass = await tell_administrators(conn, now)
+    metrics.GLASS_UNREVIEWED.set(await unreviewed(conn))
     woken = 0
     while changed := await pass_time(conn, now):
         woken += changed
@@ -104,7 +109,7 @@ async def tick(conn: Connection, now: datetime) -> Ticked:
     renewed, escalated, unheard, led = await _escalate(conn, teams, now)
     digests = await _digests(conn, teams.values(), now)
     metrics.OVERDUE.set((await _all(conn, _OVERDUE, (now,)))[0][0])
-    return Ticked(woken, renewed, escalated, unheard, digests, led)
+    return Ticked(woken, renewed, escalated, unheard, digests, glass, led)
 
 
 async def _escalate(conn: Connection, teams: dict[str, Team], now: datetime) -> tuple[int, int, int, bool]:

@@ -71,6 +71,14 @@ def _judge(status: int, said: str) -> Sent:
 def payload(message: Message) -> bytes:
     """What is posted: counts and a link, no patient."""
     counts = message.counts
+    about: dict[str, object] = {"accesses": counts.accesses}
+    if message.kind != "glass":
+        about = {
+            "alerts": counts.alerts,
+            "patients": counts.patients,
+            "by_severity": counts.by_severity,
+            "by_level": {str(level): number for level, number in counts.by_level.items()},
+        }
     return msgspec.json.encode(
         {
             "v": 1,
@@ -78,10 +86,7 @@ def payload(message: Message) -> bytes:
             "kind": message.kind,
             "care_team": message.team,
             "person": message.person,
-            "alerts": counts.alerts,
-            "patients": counts.patients,
-            "by_severity": counts.by_severity,
-            "by_level": {str(level): number for level, number in counts.by_level.items()},
+            **about,
             "link": message.link,
             "created_at": message.created_at,
         }

@@ -93,7 +93,7 @@ def test_a_broken_glass_shows_one_patient_to_one_person_to_read(feed: RunningFee
     assert [(line["patients"], line["why"]) for line in opening] == [(["p-bayeux"], REASON)]
     assert [
         line["why"] for line in lines if line["did"] == "GET /patients/{patient}" and line["status"] == 200
-    ] == ["break the glass"]
+    ] == ["break the glass"] * 2
 
 
 def test_a_patient_is_found_by_names_or_ins_without_being_shown(feed: RunningFeed):
@@ -124,6 +124,15 @@ def test_the_administrator_is_told_and_says_what_came_of_it(feed: RunningFeed):
     assert "justifié" in admin.get("/glass/opened").text
     assert "exceptional access" not in admin.get("/accounts").text.partition("<main")[2]
     assert admin.get("/patients/p-bayeux").status_code == 403
+    assert 'scad_feed_glass_total{role="nurse"} 1.0' in admin.get("/metrics").text
+    # where the next is told is set on the same page
+    for address, status in (("admin@example.org", 303), ("nowhere", 422)):
+        form = {"csrf": csrf_of(admin), "mail": address}
+        assert admin.post("/glass/contacts/admin", data=form).status_code == status
+    contacts = feed.conn.execute("select login, channel, address from scad.administrator_contact").fetchall()
+    assert contacts == [("admin", "mail", "admin@example.org")]
+    assert 'value="admin@example.org"' in admin.get("/glass/opened").text
+    assert admin.post("/glass/contacts/infirmiere", data={"csrf": csrf_of(admin)}).status_code == 404
 
 
 WRITES = [
