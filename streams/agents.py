@@ -26,6 +26,7 @@ from scad.clock import Clock
 from scad.settings import Settings
 from scad.tls import faust_credentials
 from streams import kafka, metrics, topics
+from streams.abreast import Abreast
 from streams.dated import decode_version, is_protocol
 from streams.intake import Interval, encode_quarantine
 from streams.kafka import Record, produce
@@ -145,8 +146,9 @@ def build_app(parts: Parts, session_seconds: float | None = None) -> BatchApp:
 
     @app.agent(topic(topics.TELEMETRY), name="intake", concurrency=1)
     async def intake(stream: Any) -> None:
-        async for batch in stream:
-            await work.run("intake", batch, work.intake)
+        async with Abreast(lambda batch: work.run("intake", batch, work.intake)) as abreast:
+            async for batch in stream:
+                abreast.begin(batch)
 
     @app.agent(topic(topics.BACKLOG), name="backlog", concurrency=1)
     async def backlog(stream: Any) -> None:
@@ -155,8 +157,9 @@ def build_app(parts: Parts, session_seconds: float | None = None) -> BatchApp:
 
     @app.agent(topic(topics.READINGS), name="thresholds", concurrency=1)
     async def thresholds(stream: Any) -> None:
-        async for batch in stream:
-            await work.run("thresholds", batch, work.readings)
+        async with Abreast(lambda batch: work.run("thresholds", batch, work.readings)) as abreast:
+            async for batch in stream:
+                abreast.begin(batch)
 
     @app.agent(topic(topics.CARE_PLANS), name="care-plans", concurrency=1)
     async def care_plans(stream: Any) -> None:
@@ -230,6 +233,8 @@ class Agents:
     ) -> bool:
         """Work on a batch, or on `count` records of it; whether it could be done. The last part calls it done."""
         work, began = object(), monotonic()
+        if not self._consumer.turn_of(batch):
+            return False  # what came before it failed: both are fetched again
         grant = self._consumer.begin(batch.tp.partition, work, batch.round)
         if grant is None:
             return False  # given up meanwhile: whoever owns the partition now fetches it from the last commit
@@ -264,7 +269,9 @@ class Agents:
             except Exception as error:  # our own topic, but the body never raises
                 bad.append(poison(record, error))
                 continue
-            asked = work.setdefault(patient, Work(readings_next=batch.next))
+            asked = work.get(patient)
+            if asked is None:
+                asked = work[patient] = Work(readings_next=batch.next)
             asked.readings.append((reading, record))
         await self._put_aside(bad + await self._patients.change(grant, work))
 

@@ -55,8 +55,9 @@ PASSING_KEPT_MS = DAY_MS  # receipts and states: worthless once newer ones exist
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Largest record of any topic. A device's payload is at most 256 KiB; a patient's state holds at most the
 histories of 35 days, some hundreds of kB where a rhythm monitor is worn."""
-BATCH_BYTES = 131_072
-"""Records that wait together for one request: 500 readings of some 250 B."""
+BATCH_BYTES = 1_000_000
+"""Records of one partition that go in one request: the next waits for its acknowledgement. The states of a batch of
+readings are some 3 MB, so three requests and not two dozen; just under what a broker takes by default."""
 TANSU_BATCH_BYTES = 1
 """tansu reports a partition's end from the first record of the last batch: one record a batch mends that."""
 FETCH_WAIT_MS = 50

@@ -157,6 +157,9 @@ class Patients:
         except BaseException:
             for patient in work:  # what is decoded may be ahead of what is durable
                 self._live.drop(patient)
+            # States may stand with outboxes that nobody has sent. The next change would write over them, even in
+            # this round: a worker that the group has disowned learns of its new round only seconds later.
+            self._taken.discard(grant.partition)
             raise
         for patient, deadline_ms in deadlines.items():
             outdated = stamps[patient] != self._engine.stamp  # protocols came in while the batch was finished
@@ -322,8 +325,10 @@ class Patients:
     # -- taking over and time --------------------------------------------------------------------------
 
     async def _take_over(self, grant: Grant) -> None:
-        """Once a round and partition: forget what was decoded, learn the deadlines, empty the outboxes."""
-        if grant.round != self._round:
+        """Once a round and partition, and again after a change that failed: forget what was decoded, learn the
+        deadlines, empty the outboxes. Raises FencedError when the partition is given up meanwhile."""
+        self._still_ours(grant)
+        if grant.round > self._round:
             self._round = grant.round
             self._taken.clear()
             self._live.clear()
@@ -341,6 +346,7 @@ class Patients:
         for number, (patient, value) in enumerate(self._table.values_of(grant.partition), 1):
             if number % (YIELD_EVERY * 20) == 0:
                 await asyncio.sleep(0)
+                self._still_ours(grant)
             try:
                 head = load_head(value)
             except BadRecordError as error:
@@ -353,16 +359,24 @@ class Patients:
                 heap.append((deadline_ms, patient))
         if too_many(len(damaged), number):
             raise TooManyDamagedError(number, len(damaged)) from damaged[0][1]
-        await produce(self._producer, records)
+        if records:
+            await self._table.consumer.confirm(grant)
+            await produce(self._producer, records)
+            self._still_ours(grant)  # or the next round would not take this partition over
         heapify(heap)
         self._heaps[grant.partition] = heap
         self._taken.add(grant.partition)
         for patient, why in damaged:
-            await self._mend(grant, patient, why)
+            if patient not in self._absent:
+                await self._mend(grant, patient, why)
         if self._engine.stamp != stamp:  # protocols came in on the way
             self.evaluate_anew()
         if records:
             log.info("worker.outboxes_sent", partition=grant.partition, signals=len(records))
+
+    def _still_ours(self, grant: Grant) -> None:
+        if grant.round < self._round:
+            raise FencedError(f"partition {grant.partition} was given up before its turn came")
 
     def _plan(self, partition: int, patient: str, deadline_ms: int | None) -> None:
         if deadline_ms is None:

@@ -190,6 +190,11 @@ class BatchConsumer(driver.Consumer):
         self._idle.clear()
         return Grant(partition, self._round)
 
+    def turn_of(self, batch: Batch) -> bool:
+        """Whether everything before the batch is done. If not, what was before it failed, and it must not be worked on:
+        a state that has seen its offsets would skip those before them when they are fetched again."""
+        return batch.round == self._round and self._done.get(batch.tp) == batch.start
+
     def end(self, work: object) -> None:
         self._working.pop(work, None)
         if not self._working:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from devices.readings import Reading
@@ -38,6 +39,9 @@ class World:
         self.log: list[tuple[str, str, bytes]] = []
         self.records_left: int | None = None
         self.fenced = False
+        self.slow: asyncio.Event | None = None
+        """Until it is set the first record that is sent waits for the broker; `waiting` says that it does."""
+        self.waiting = asyncio.Event()
 
     def append(self, topic: str, key: str, value: bytes) -> None:
         if self.records_left is not None:
@@ -53,6 +57,9 @@ class Producer:
         self._world = world
 
     async def send(self, topic: str, value: bytes, key: bytes, **_: Any) -> asyncio.Future[Any]:
+        if self._world.slow is not None and not self._world.waiting.is_set():
+            self._world.waiting.set()
+            await self._world.slow.wait()
         self._world.append(topic, key.decode(), value)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         future.set_result(SimpleNamespace(offset=len(self._world.log)))
@@ -119,13 +126,17 @@ def states(world: World) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=25), min_size=1, max_size=8),
-    st.lists(st.integers(0, 12), max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from(["dies", "is fenced", "is fenced, and ticks"]), st.integers(0, 12)),
+        max_size=12,
+    ),
 )
-def test_whatever_step_the_process_dies_at_every_reading_counts_once_and_no_signal_is_missing(
-    batches: list[list[str]], crashes: list[int]
+@example([["a"] * 9, ["a"] * 9], [("is fenced, and ticks", 0)])
+def test_whatever_step_the_process_dies_or_is_fenced_at_every_reading_counts_once_and_no_signal_is_missing(
+    batches: list[list[str]], interruptions: list[tuple[str, int]]
 ) -> None:
     world, round_, at = World(), 1, 0
 
@@ -133,21 +144,30 @@ def test_whatever_step_the_process_dies_at_every_reading_counts_once_and_no_sign
         nonlocal at, round_
         holder = patients(world)
         while at < len(batches):
-            world.records_left = crashes.pop() if crashes else None
+            how, records_left = interruptions.pop() if interruptions else ("nothing", 0)
+            world.records_left = records_left if how == "dies" else None
+            world.fenced = how.startswith("is fenced")
             start = sum(map(len, batches[:at]))
             try:
                 await holder.change(Grant(0, round_), batch(batches[at], start))
             except Crash:
                 holder, round_ = patients(world), round_ + 1
                 continue
+            except FencedError:
+                if how.endswith("ticks"):  # in the same round, of which the end is not known yet
+                    with suppress(FencedError):
+                        await holder.change(Grant(0, round_), {name: Work(tick_ms=0) for name in "abc"})
+                round_ += 1
+                continue
             at += 1  # the offsets are committed
-        world.records_left = None
+        world.records_left, world.fenced = None, False
         await patients(world).tick(Grant(0, round_ + 1), 0)  # whoever takes over empties the outboxes
 
     asyncio.run(run())
     names = [name for part in batches for name in part]
     expected = {name: names.count(name) for name in set(names)}
-    assert {name: len(state.seen) for name, state in states(world).items()} == expected
+    found = {name: len(state.seen) for name, state in states(world).items() if state.seen}
+    assert found == expected
     assert {count for state in states(world).values() for count in state.seen.values()} == {1}
     signals: dict[str, dict[int, bytes]] = {}
     for topic, key, value in world.log:
@@ -156,6 +176,44 @@ def test_whatever_step_the_process_dies_at_every_reading_counts_once_and_no_sign
             assert signals.setdefault(key, {}).setdefault(n, value) == value
     for name, count in expected.items():
         assert sorted(signals.get(name, {})) == list(range(1, count // SIGNAL_EVERY + 1))
+
+
+def test_an_outbox_that_was_not_sent_is_sent_before_the_state_is_written_again_in_the_same_round() -> None:
+    async def main() -> None:
+        world = World()
+        holder = patients(world)
+        world.fenced = True  # the group has disowned the worker, which has the round still
+        with pytest.raises(FencedError):
+            await holder.change(Grant(0, 1), batch(["a"] * 10, 0))
+        with pytest.raises(FencedError):
+            await holder.change(Grant(0, 1), batch(["a"] * 10, 10))
+        assert [topic for topic, _, _ in world.log] == [CHANGELOG]
+        world.fenced = False
+        await holder.change(Grant(0, 1), batch(["a"] * 10, 10))
+        assert [topic for topic, _, _ in world.log] == [CHANGELOG, topics.ALERTS, CHANGELOG, topics.ALERTS]
+
+    asyncio.run(main())
+
+
+def test_a_takeover_that_waits_while_the_next_round_begins_does_not_count_for_it() -> None:
+    async def main() -> None:
+        world = World()
+        holder = patients(world)
+        world.fenced = True
+        with pytest.raises(FencedError):
+            await holder.change(Grant(0, 1), batch(["a"] * 10, 0))
+        world.fenced, world.slow = False, asyncio.Event()
+        slow = asyncio.create_task(holder.tick(Grant(0, 2), 0))  # its outbox waits for the broker
+        await world.waiting.wait()
+        world.slow.set()
+        await holder.tick(Grant(1, 3), 0)  # of another partition, in the round after
+        with pytest.raises(FencedError):
+            await slow
+        before = len(world.log)
+        await holder.tick(Grant(0, 3), 0)
+        assert [topic for topic, _, _ in world.log[before:]] == [topics.ALERTS]
+
+    asyncio.run(main())
 
 
 def test_the_state_with_its_outbox_stands_before_the_signals_do() -> None:
