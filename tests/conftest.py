@@ -21,6 +21,7 @@ side in `make test`: tests/phases.py says which they are, and that none is forgo
 from __future__ import annotations
 
 import base64
+import gc
 import os
 import shutil
 import tempfile
@@ -84,6 +85,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     phases.mark(items, Path(__file__).parent)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules stay to the end: the garbage collector need not go through them again
+    and again. A measurement that collects before each run is four times as fast."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -69,11 +69,11 @@ def test_docker_compose_accepts_the_file_and_resolves_every_service(docker_compo
 def test_the_deployment_has_the_services_that_the_documentation_names():
     assert set(SERVICES) == {
         *("kafka", "mosquitto", "timescaledb", "init", "grants", "topics", "bridge", "worker", "feed"),
-        *("escalation", "synthetic", "prometheus", "grafana", "fleet", "scad", "operator"),
+        *("escalation", "synthetic", "prometheus", "grafana", "fleet", "scad", "operator", "housekeeping"),
     }
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    assert profiles == {"fleet": ["fleet"], "scad": ["tools"], "operator": ["tools"]}
-    assert {"init", "grants", "topics", "scad", "operator"} == ONE_SHOT
+    assert profiles == {"fleet": ["fleet"], **{name: ["tools"] for name in ("scad", "operator", "housekeeping")}}
+    assert {"init", "grants", "topics", "scad", "operator", "housekeeping"} == ONE_SHOT
 
 
 @each_service
@@ -168,7 +168,8 @@ def test_every_line_of_ours_to_another_service_is_encrypted_with_an_account_of_i
 
 def test_only_what_changes_the_schema_and_people_have_the_owner_of_the_database():
     owners = {name for name, service in SERVICES.items() if "database_url" in service.get("secrets", [])}
-    assert owners == {"init", "grants", "scad"}
+    assert owners == {"init", "grants", "scad", "housekeeping"}
+    assert all(SERVICES[name]["restart"] in ("on-failure", "no") for name in owners), "none runs for ever"
 
 
 def test_every_path_that_is_mounted_exists():

@@ -125,25 +125,20 @@ def patient(
 
 def checkpoint() -> None:
     """Vouch for the chain as it is now, and print LINE:HASH, to be kept where the database's owner cannot write."""
-    from alerts.audit import store
     from alerts.identity.keys import KeyFileError
     from scad.database import opened_database
+    from scad.housekeeping import vouch
 
-    with opened_database(store.TrailError, KeyFileError) as (settings, conn):
-        made = store.checkpoint(conn, _keys(settings), settings.make_clock().now_ms())
-    print("the trail is empty" if made is None else f"{made[0]}:{made[1].hex()}")
+    with opened_database(KeyFileError) as (settings, conn):
+        print(vouch(conn, _keys(settings), settings.make_clock().now_ms()))
 
 
 def retain() -> None:
     """Delete lines older than table audit.retention says (12 months); what is left still verifies."""
-    from alerts.audit import record, shell_user, store
-    from alerts.audit.entry import entry
+    from alerts.audit.store import TrailError
     from alerts.identity.keys import KeyFileError
     from scad.database import opened_database
+    from scad.housekeeping import retain_trail
 
-    with opened_database(store.TrailError, KeyFileError) as (settings, conn):
-        now_ms = settings.make_clock().now_ms()
-        gone = store.retain(conn, _keys(settings), now_ms)
-        if gone:
-            record(conn, entry(now_ms, shell_user(), "audit-retain", about=f"{gone} lines"))
-    print(f"deleted: {gone} lines")
+    with opened_database(TrailError, KeyFileError) as (settings, conn):
+        print(retain_trail(conn, _keys(settings), settings.make_clock().now_ms()))

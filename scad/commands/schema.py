@@ -64,17 +64,8 @@ def retain(
     """Delete readings that are older than they must be kept. For a daily timer, where the database has none."""
     import psycopg
 
-    from devices.times import to_datetime
     from scad.database import opened_database
+    from scad.housekeeping import retain_readings
 
     with opened_database(psycopg.DataError) as (settings, conn):
-        now = to_datetime(settings.make_clock().now_ms())
-        row = conn.execute(
-            "select scad.apply_retention(coalesce(%s::interval, (select r.keep from scad.retention r"
-            " where r.data = 'reading')), %s), scad.forget_quarantine(%s)",
-            (keep, now, now),
-        ).fetchone()
-    readings, entries = row or (0, 0)
-    print(
-        f"deleted: {readings} (chunks of readings, or rows on plain PostgreSQL), {entries} quarantine entries"
-    )
+        print(retain_readings(conn, settings.make_clock().now_ms(), keep))

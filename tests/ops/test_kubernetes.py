@@ -15,6 +15,7 @@ import scad
 from scad.main import build_app
 from scad.services.mosquitto import ACL_FILE, LIMITS_FILE
 from scad.settings import Settings
+from streams.access import ROLES
 
 ROOT = Path(scad.__file__).resolve().parents[1]
 FOLDER = ROOT / "deploy/kubernetes"
@@ -23,7 +24,19 @@ FILES = ("platform.yaml", "mosquitto.yaml", "network.yaml")
 OBJECTS: list[dict[str, Any]] = [
     each for name in FILES for each in yaml.safe_load_all((FOLDER / name).read_text()) if each
 ]
-PODS = {each["metadata"]["name"]: each for each in OBJECTS if "template" in each.get("spec", {})}
+
+
+def of_job(each: dict[str, Any]) -> dict[str, Any]:
+    """What has the pod's template: of a CronJob the job that it starts."""
+    spec: dict[str, Any] = each.get("spec", {})
+    return dict(spec["jobTemplate"]["spec"]) if "jobTemplate" in spec else spec
+
+
+PODS = {
+    each["metadata"]["name"]: each
+    for each in OBJECTS
+    if each["kind"] != "Service" and "template" in of_job(each)
+}
 OURS = {name: each for name, each in PODS.items() if name != "mosquitto"}
 SHARED = next(each["data"] for each in OBJECTS if each["kind"] == "ConfigMap")
 
@@ -32,7 +45,7 @@ each_of_ours = pytest.mark.parametrize("name", sorted(OURS))
 
 
 def pod(name: str) -> dict[str, Any]:
-    spec: dict[str, Any] = PODS[name]["spec"]["template"]["spec"]
+    spec: dict[str, Any] = of_job(PODS[name])["template"]["spec"]
     return spec
 
 
@@ -102,7 +115,7 @@ def test_bridges_and_workers_keep_their_names_and_selectors_find_somebody():
         names = [each for each in container(name)["env"] if each["name"] == "SCAD_WORKER_ID"]
         assert names[0]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
     components = {
-        each["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"]
+        of_job(each)["template"]["metadata"]["labels"]["app.kubernetes.io/component"]
         for each in PODS.values()
     }
     for each in OBJECTS:
@@ -111,6 +124,34 @@ def test_bridges_and_workers_keep_their_names_and_selectors_find_somebody():
     assert {each["spec"]["serviceName"] for each in PODS.values() if each["kind"] == "StatefulSet"} <= {
         each["metadata"]["name"] for each in OBJECTS if each["kind"] == "Service"
     }
+
+
+def test_each_process_that_speaks_to_kafka_has_an_account_of_its_own_and_the_others_have_none():
+    accounts = {}
+    for name in OURS:
+        given = {each["name"]: each.get("value", "") for each in container(name)["env"]}
+        mounted = {
+            item["path"]
+            for volume in pod(name)["volumes"]
+            for item in volume.get("secret", {}).get("items", [])
+        }
+        account = given.get("SCAD_KAFKA_USER")
+        file = "kafka_password" if account == "scad" else f"kafka_{account}_password"
+        if account is not None:
+            accounts[name] = account
+            assert given["SCAD_KAFKA_PASSWORD_FILE"] == f"/run/secrets/{file}"
+        assert {path for path in mounted if path.startswith("kafka_")} == ({file} if account else set())
+    assert accounts == {"topics": "scad", "bridge": "bridge", "worker": "worker", "synthetic": "enrol"}
+    assert set(accounts.values()) - {"scad"} <= set(ROLES)
+    assert "SCAD_KAFKA_USER" not in SHARED
+
+
+def test_the_house_is_kept_once_a_day_by_the_owner_with_the_keys():
+    (cron,) = (each for each in OBJECTS if each["kind"] == "CronJob")
+    assert container("housekeeping")["args"] == ["housekeeping"]
+    minute, hour, *rest = cron["spec"]["schedule"].split()
+    assert (minute.isdigit(), hour.isdigit(), rest) == (True, True, ["*"] * 3)
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
 
 
 def test_the_kustomization_brings_every_file_and_the_brokers_own_configuration():
