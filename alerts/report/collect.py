@@ -21,11 +21,12 @@ from alerts.feed.curves import Curve
 from alerts.feed.database import Connection
 from alerts.feed.formats import DAY_MS, zone
 from alerts.feed.kinds import CURVE_KINDS
+from alerts.feed.limits import LimitLine
 from alerts.feed.models import Alert, Person
 from alerts.feed.questionnaire.store import Sitting, sittings_of
 from alerts.feed.ward import store
-from alerts.feed.ward.personal import personal_lines, target_of
 from alerts.report.kept import Kept, kept
+from alerts.report.limits import lines_of, target
 from devices.readings import Reading
 from devices.times import from_datetime, to_datetime
 from streams.plans import PlanVersion
@@ -140,6 +141,7 @@ async def collect(
     plan = current.plan if current is not None else None
     readings = await _readings(conn, person.patient, begin_ms, end_ms)
     lines, left_out = await _alerts(conn, person.patient, to_datetime(begin_ms), to_datetime(end_ms))
+    limits = lines_of(plan, library, (line.alert for line in lines))
     away = await store.absences(conn, person.patient)
     sittings = await sittings_of(conn, person.patient, person.time_zone, SITTINGS_MAX, to_datetime(begin_ms))
     return Report(
@@ -152,7 +154,7 @@ async def collect(
         plan_from=current.from_at if current is not None else None,
         author=(current.recorded_by or current.author) if current is not None else "",
         figures=figures_of(readings),
-        curves=tuple(await _curves(conn, person.patient, plan, begin_ms, shown_ms, library)),
+        curves=tuple(await _curves(conn, person.patient, plan, begin_ms, shown_ms, limits)),
         alerts=tuple(lines),
         alerts_left_out=left_out,
         kept=tuple(_kept(readings, plan, current, person.time_zone, first, last, now, library)),
@@ -192,11 +194,15 @@ async def _readings(conn: Connection, patient: str, begin_ms: int, end_ms: int) 
 
 
 async def _curves(
-    conn: Connection, patient: str, plan: PlanVersion | None, begin_ms: int, end_ms: int, library: Library
+    conn: Connection,
+    patient: str,
+    plan: PlanVersion | None,
+    begin_ms: int,
+    end_ms: int,
+    limits: Sequence[LimitLine],
 ) -> list[Curve]:
     days = max(-(-(end_ms - begin_ms) // DAY_MS), 1)
     drawn = await assemble.curves(conn, [patient], CURVE_KINDS, end_ms, days)
-    lines = personal_lines(plan, library)
     made = []
     for kind in CURVE_KINDS:
         curve = drawn.get((patient, kind))
@@ -204,8 +210,8 @@ async def _curves(
             continue
         inside = _within(curve, begin_ms, end_ms)
         if inside.points:
-            limited = assemble.with_limits(inside, lines)
-            made.append(_with_target(limited, target_of(kind, plan)))
+            limited = assemble.with_limits(inside, limits)
+            made.append(_with_target(limited, target(kind, plan)))
     return made
 
 

@@ -30,11 +30,14 @@ def head_of(report: Report, formats: Formats) -> Head:
     """The head in the reader's language."""
     texts, person = formats.texts, report.person
     now_ms = from_datetime(report.made_at)
-    known = [person.family_name, person.given_names]
+    known = [
+        (person.family_name or "").upper(),
+        person.given_names,
+    ]  # which is the family's name must be plain
     name = " ".join(part for part in known if part) or texts("report.file", patient=person.patient)
     facts = [texts(f"report.{person.sex}")]
     if person.birth_date is not None:
-        facts.insert(0, texts("report.born", date=formats.date(person.birth_date)))
+        facts.insert(0, texts(f"report.born_{person.sex}", date=formats.date(person.birth_date)))
         facts.append(texts("patient.age", n=years(person.birth_date, now_ms)))
     facts.append(texts("report.file", patient=person.patient))
     return Head(

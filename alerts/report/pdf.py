@@ -14,6 +14,7 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     CondPageBreak,
     Flowable,
@@ -107,26 +108,48 @@ def make_pdf(report: Report, formats: Formats, versions: str) -> bytes:
         leftMargin=MARGIN,
         rightMargin=MARGIN,
         topMargin=15 * mm,
-        bottomMargin=18 * mm,
+        bottomMargin=15 * mm,
         title=plain(formats.texts("report.title")),
         author=plain(report.person.team_name),
         lang=formats.language,
         invariant=1,
     )
 
-    def foot(canvas: Any, _: Any) -> None:
-        canvas.saveState()
-        canvas.setFont("Vera", 7)
-        canvas.setFillColor(GREY)
-        canvas.drawString(MARGIN + 6, 10 * mm, plain(f"{head.name} · {head.period}"))
-        number = formats.texts("report.page", n=canvas.getPageNumber())
-        canvas.drawRightString(A4[0] - MARGIN - 6, 10 * mm, plain(number))
-        canvas.setFont("Vera", 6.5)
-        canvas.drawString(MARGIN + 6, 7 * mm, plain(formats.texts("report.no_emergency")))
-        canvas.restoreState()
-
-    document.build(story, onFirstPage=foot, onLaterPages=foot)
+    document.build(story, canvasmaker=_numbered(head, formats))
     return out.getvalue()
+
+
+def _numbered(head: Head, formats: Formats) -> type[Canvas]:
+    """A canvas that writes the foot of every page when it knows how many there are."""
+
+    class Numbered(Canvas):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self._pages: list[dict[str, Any]] = []
+
+        def showPage(self) -> None:  # noqa: N802 - the library's name
+            self._pages.append(dict(self.__dict__))
+            self._startPage()  # type: ignore[attr-defined]  # the stubs lack it
+
+        def save(self) -> None:
+            for page in self._pages:
+                self.__dict__.update(page)
+                _foot(self, head, formats, len(self._pages))
+                super().showPage()
+            super().save()
+
+    return Numbered
+
+
+def _foot(canvas: Canvas, head: Head, formats: Formats, pages: int) -> None:
+    """Whose page this is, which of how many, and that nobody is called by it."""
+    canvas.setFont("Vera", 7)
+    canvas.setFillColor(GREY)
+    canvas.drawString(MARGIN + 6, 10 * mm, plain(f"{head.name} · {head.period}"))
+    number = formats.texts("report.page", n=canvas.getPageNumber(), of=pages)
+    canvas.drawRightString(A4[0] - MARGIN - 6, 10 * mm, plain(number))
+    canvas.setFont("Vera", 6.5)
+    canvas.drawString(MARGIN + 6, 7 * mm, plain(formats.texts("report.no_emergency")))
 
 
 def _title(head: Head) -> list[Flowable]:

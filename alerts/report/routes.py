@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from alerts.feed.context import Feed, FeedDep, SeeingDep, language_of, render_text
+from alerts.feed.context import FeedDep, SeeingDep, language_of, render_text
 from alerts.feed.curves import LARGE, draw
 from alerts.feed.formats import Formats, zone
 from alerts.feed.models import Person
 from alerts.feed.texts import Texts
-from alerts.feed.viewer import Viewer
 from alerts.feed.ward import store
 from alerts.feed.ward.common import PatientPath
 from alerts.feed.ward.plans import library
@@ -30,69 +31,71 @@ First = Annotated[date | None, Query(alias="from")]
 Last = Annotated[date | None, Query(alias="to")]
 
 
-async def _collected(
-    feed: Feed, viewer: Viewer, patient: str, first: date | None, last: date | None
-) -> tuple[Person, Report | None, date, date]:
-    """The report, or None for a period that cannot be."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What both routes answer with: whose report, of which days, in whose formats; `report` is None for a period that
+    cannot be."""
+
+    person: Person
+    report: Report | None
+    first: date
+    last: date
+    formats: Formats
+
+
+async def made(
+    request: Request,
+    feed: FeedDep,
+    viewer: SeeingDep,
+    patient: PatientPath,
+    first: First = None,
+    last: Last = None,
+) -> Made:
+    """A dependency: the report that the address asks for. Raises MissingError for a patient who is not the viewer's."""
     now = to_datetime(feed.clock.now_ms())
+    report = None
     async with feed.database.reading(viewer) as conn:
         person = await store.person(conn, viewer, patient)
         until = last or now.astimezone(zone(person.time_zone)).date()
         since = first or until - timedelta(days=DAYS - 1)
-        try:
-            made = await collect(conn, person, since, until, now, library())
-        except ReportError:
-            return person, None, since, until
-    return person, made, since, until
+        with suppress(ReportError):
+            report = await collect(conn, person, since, until, now, library())
+    return Made(person, report, since, until, Formats(Texts(language_of(request)), person.time_zone))
+
+
+MadeDep = Annotated[Made, Depends(made)]
 
 
 @reports.get("/patients/{patient}/report")
-async def report_page(
-    request: Request,
-    feed: FeedDep,
-    viewer: SeeingDep,
-    patient: PatientPath,
-    first: First = None,
-    last: Last = None,
-) -> Response:
-    person, report, since, until = await _collected(feed, viewer, patient, first, last)
-    formats = Formats(Texts(language_of(request)), person.time_zone)
+async def report_page(request: Request, viewer: SeeingDep, made: MadeDep) -> Response:
     values: dict[str, Any] = {"report": None}
-    if report is not None:
-        values = html_values(report, formats)
+    if made.report is not None:
+        values = html_values(made.report, made.formats)
     text = render_text(
         request,
         "report.html",
         viewer,
-        person=person,
-        first=since,
-        last=until,
+        person=made.person,
+        first=made.first,
+        last=made.last,
         most=DAYS_MAX,
         large=LARGE,
         picture=draw,
         alone=False,
-        f=formats,
+        f=made.formats,
         **values,
     )
-    return Response(text, 200 if report is not None else 422, media_type="text/html; charset=utf-8")
+    return Response(text, 200 if made.report is not None else 422, media_type="text/html; charset=utf-8")
 
 
 @reports.get("/patients/{patient}/report.pdf")
-async def report_pdf(
-    request: Request,
-    feed: FeedDep,
-    viewer: SeeingDep,
-    patient: PatientPath,
-    first: First = None,
-    last: Last = None,
-) -> Response:
+async def report_pdf(_: SeeingDep, made: MadeDep) -> Response:
     """The same as a file; its name has the pseudonym, not the patient's."""
-    person, report, since, until = await _collected(feed, viewer, patient, first, last)
-    formats = Formats(Texts(language_of(request)), person.time_zone)
-    if report is None:
-        return Response(formats.texts("report.bad_period", days=DAYS_MAX), 422, media_type="text/plain")
-    pdf = await asyncio.to_thread(make_pdf, report, formats, versions_of(report))
-    name = f"{person.patient}-{since}-{until}.pdf"
+    if made.report is None:
+        text = made.formats.texts("report.bad_period", days=DAYS_MAX)
+        return Response(text, 422, media_type="text/plain")
+    pdf = await asyncio.to_thread(make_pdf, made.report, made.formats, versions_of(made.report))
+    name = f"{made.person.patient}-{made.first}-{made.last}.pdf"
     return Response(
         pdf, media_type="application/pdf", headers={"Content-Disposition": f'attachment; filename="{name}"'}
     )

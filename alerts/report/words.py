@@ -63,8 +63,13 @@ def step_text(step: Step, report: Report, formats: Formats) -> str:
     if step.reason:
         table = "false_reason" if step.event == "false-alert" else "reason"
         parts.append(texts.term(table, step.reason).lower())
-    said = f"{formats.day(at_ms)} {formats.clock(at_ms)}, {step.who} : {', '.join(parts)}"
-    return said + (f" « {step.note} »" if step.note else "")
+    return texts(
+        "report.step_noted" if step.note else "report.step",
+        at=f"{formats.day(at_ms)} {formats.clock(at_ms)}",
+        who=step.who,
+        what=", ".join(parts),
+        note=step.note,
+    )
 
 
 def state_text(line: AlertLine, formats: Formats) -> str:
@@ -74,9 +79,11 @@ def state_text(line: AlertLine, formats: Formats) -> str:
 
 def delay_text(line: AlertLine, formats: Formats) -> str:
     """How long until somebody took note; a dash where nobody has."""
-    if line.minutes is None:
-        return "–"
-    minutes = round(line.minutes)
+    return "–" if line.minutes is None else span_text(round(line.minutes), formats)
+
+
+def span_text(minutes: int, formats: Formats) -> str:
+    """A time in minutes as it is read: minutes, hours, days."""
     if minutes < 60:
         return formats.texts("due.minutes", n=minutes)
     if minutes < 48 * 60:
@@ -101,7 +108,14 @@ def summary_lines(report: Report, formats: Formats) -> list[str]:
     )
     if noted:
         median = noted[(len(noted) - 1) // 2]
-        lines.append(texts("report.noted_line", n=len(noted), of=report.count("high"), minutes=round(median)))
+        lines.append(
+            texts(
+                "report.noted_line",
+                n=len(noted),
+                of=report.count("high"),
+                span=span_text(round(median), formats),
+            )
+        )
     if report.outcomes:
         found = ", ".join(f"{texts.term('outcome', name).lower()} ({n})" for name, n in report.outcomes)
         lines.append(texts("report.outcomes_line", outcomes=found))

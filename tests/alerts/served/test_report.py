@@ -138,7 +138,7 @@ def test_the_report_lists_alerts_with_what_was_done_and_its_files_are_whole(
     page = nurse.get(f"/patients/p-0000/report?from={FIRST}&to={LAST}").text
     assert "vu ce matin" in page
     assert "rappeler la fille" in page
-    assert FAMILY[0] in page
+    assert FAMILY[0].upper() in page
     files = [tmp_path / name for name in ("report.pdf", "report.html")]
     made = command(
         ward,
@@ -163,6 +163,17 @@ def test_the_report_lists_alerts_with_what_was_done_and_its_files_are_whole(
     sent = nurse.get(f"/patients/p-0000/report.pdf?from={FIRST}&to={LAST}")
     assert sent.headers["content-type"] == "application/pdf"
     assert 'filename="p-0000-' in sent.headers["content-disposition"]
+
+
+def test_curves_have_the_limits_that_alerts_go_by_and_the_range_that_figures_count(ward: RunningFeed):
+    nurse = ward.client("infirmiere")
+    pages = [
+        nurse.get(f"/patients/{patient}/report?from={FIRST}&to={LAST}").text
+        for patient in ("p-0000", "p-0007", "p-0012")
+    ]
+    limits = [re.findall(r'class="limit-label"[^>]*>([^<]+)<', page) for page in pages]
+    assert limits == [["75.2", "76.8"], ["90", "110", "170", "180"], ["54", "70", "250", "300"]]
+    assert ['class="target"' in page for page in pages] == [False, False, True]
 
 
 def test_another_teams_patient_and_an_impossible_period_have_no_report(
