@@ -53,7 +53,9 @@ from alerts.feed.stream import Hub
 from alerts.feed.team import team_settings
 from alerts.feed.ward import ward
 from alerts.fhir import FhirError, FhirResponse, fhir, fhir_error, outcome
+from alerts.identity.files_page import files_page
 from alerts.identity.page import identity_page
+from alerts.identity.rights_page import rights_page
 from alerts.identity.vault import Vault
 from alerts.report.routes import reports
 from scad.clock import Clock
@@ -141,6 +143,8 @@ def create_app(
     app.include_router(audit_pages)
     app.include_router(guarantee)
     app.include_router(identity_page)
+    app.include_router(files_page)
+    app.include_router(rights_page)
     app.mount("/static", StaticFiles(directory=str(files("alerts.feed").joinpath("static"))), "static")
     # A log-out that goes on to the provider is a form's answer: the policy must let it.
     form_action = f"'self' {access.provider.origin}" if access.provider is not None else "'self'"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from alerts.feed.viewer import ACTING
-
 # Seconds; a page is meant to answer within 100 ms, the pool gives up after 5 s.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -39,12 +37,9 @@ class FeedMetrics:
         )
         self.glass = Counter(
             "scad_feed_glass",
-            "Files of other teams that somebody opened with a reason, by the person's role",
-            ["role"],
+            "Files of other teams that somebody opened with a reason",
             registry=self.registry,
         )
-        for role in sorted(ACTING):  # a series that begins at zero: its first rise is one that a rule can see
-            self.glass.labels(role)
         self.actions = Counter(
             "scad_feed_actions",
             "People's actions on alerts by result: done, or the name of the refusal",

@@ -19,6 +19,8 @@ Permission = Literal[
     "absence",  # hospital or holiday of a patient
     "enrol",  # patients, and devices attached and released
     "plan",  # set the protocols and limits that a nurse may set, propose the others
+    "identity",  # who a patient is: corrected, two files merged and split, an objection to research
+    "erase",  # the key of a patient's identity
     "confirm",  # limits and dates of INR tests that only a physician answers for
     "manual_value",  # a value heard on the telephone
     "team",  # read a team's settings: service times, hours, chain
@@ -32,12 +34,12 @@ Permission = Literal[
 PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 
 _WARD: frozenset[Permission] = frozenset(
-    {"session", "see_patients", "act", "bulk", "absence", "enrol", "plan", "manual_value", "team"}
+    {"session", "see_patients", "act", "bulk", "absence", "enrol", "identity", "plan", "manual_value", "team"}
 )
 
 ROLES: dict[Role, frozenset[Permission]] = {
     "nurse": _WARD,
-    "physician": _WARD | {"confirm"},
+    "physician": _WARD | {"confirm", "erase"},
     "administrator": frozenset({"session", "accounts", "metrics", "team", "set_team"}),
     "engineer": frozenset({"session", "metrics", "quarantine"}),
     "auditor": frozenset({"session", "see_patients", "audit", "team"}),

@@ -44,4 +44,5 @@ class Viewer:
 
     def before(self, care_team: str | None) -> Viewer:
         """The same person in front of a patient of this team: of another's (through broken glass) only to read."""
-        return self if self.sees(care_team) else replace(self, read_only=True)
+        other = self.role in ACTING and not self.sees(care_team)
+        return replace(self, read_only=True) if other else self

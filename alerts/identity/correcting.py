@@ -28,15 +28,16 @@ def corrected(before: Traits, given: Mapping[str, str | None]) -> Traits:
     after = {name: value for name, value in after.items() if value is not None}
     ins, oid = after.get("ins"), after.get("ins_oid")
     if (ins is None) != (oid is None):
-        raise IdentityError("an INS and its OID go together: give both, or take the INS away")
+        raise IdentityError("an INS and its OID go together: give both, or take the INS away", "ins_pair")
     fault = (ins_fault(str(ins)) if ins is not None else None) or reliability_fault(
         after.get("reliability", "PROV"), ins, oid
     )
     if fault is not None:
-        raise IdentityError(f"ins: {fault}" if "VALI" not in fault else fault)
+        validated = "VALI" in fault
+        raise IdentityError(fault if validated else f"ins: {fault}", "validated" if validated else "ins")
     try:  # the enrolment file's own checks: lengths, patterns, known words
         plain = {name: value for name, value in after.items() if name not in ("ins", "ins_oid")}
         msgspec.convert(plain, Identity)
         return msgspec.convert(after, Traits)
     except msgspec.ValidationError as error:
-        raise IdentityError(str(error)) from None
+        raise IdentityError(str(error), "trait") from None

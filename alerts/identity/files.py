@@ -36,25 +36,34 @@ class Erased:
     remains: dict[str, int]
 
 
-def erase(conn: Connection, patient: str, change: Change) -> Erased:
+def remaining(conn: Connection, patient: str, *, as_feed: bool = False) -> dict[str, int]:
+    """Table to rows that an erasure leaves. `as_feed`: with the rights of the pages, which read readings by a view."""
+    view = {"scad.reading": "scad.my_reading"} if as_feed else {}
+    return {table: _count(conn, view.get(table, table), patient) for table in REMAINS}
+
+
+def erase(conn: Connection, patient: str, change: Change, *, as_feed: bool = False) -> Erased:
     """Destroy a patient's data key, and with it every sealed copy of the identity that is not in an older backup.
 
+    `as_feed`: with the rights of the pages, under which it is a physician's.
     Raises IdentityError: nobody, erased already, no reason, devices still attached, or files merged into this one.
     """
     if not change.why.strip():
-        raise IdentityError("an erasure needs a reason: --why")
+        raise IdentityError("an erasure needs a reason: --why", "why")
     with conn.transaction():
         row = conn.execute(
             "select erased_at from identity.person where patient = %s for update", (patient,)
         ).fetchone()
         if row is None:
-            raise IdentityError(f"{patient!r} has no identity here")
+            raise IdentityError(f"{patient!r} has no identity here", "nobody")
         if row[0] is not None:
-            raise IdentityError(f"the identity of {patient} was erased already")
+            raise IdentityError(f"the identity of {patient} was erased already", "erased")
         if _exists(conn, "identity.link where ended_at is null and %s in (holder, patient)", patient):
-            raise IdentityError(f"{patient} is merged with another file; split them first, then erase each")
+            raise IdentityError(
+                f"{patient} is merged with another file; split them first, then erase each", "is_merged"
+            )
         if _exists(conn, "scad.assignment where patient = %s and to_at is null", patient):
-            raise IdentityError(f"{patient} still has a device; release it first, then erase")
+            raise IdentityError(f"{patient} still has a device; release it first, then erase", "has_device")
         conn.execute("delete from identity.former where patient = %s", (patient,))
         conn.execute(
             "update identity.person set sealed = null, wrapped = null, ins_index = null, name_index = null,"
@@ -62,7 +71,7 @@ def erase(conn: Connection, patient: str, change: Change) -> Erased:
             " sex = null, ins = null, ins_oid = null, phone = null, erased_at = %s where patient = %s",
             (to_datetime(change.at_ms), patient),
         )
-        remains = {table: _count(conn, table, patient) for table in REMAINS}
+        remains = remaining(conn, patient, as_feed=as_feed)
         conn.execute(
             "insert into identity.erasure (patient, erased_at, erased_by, why, remains)"
             " values (%s, %s, %s, %s, %s)",
@@ -74,7 +83,7 @@ def erase(conn: Connection, patient: str, change: Change) -> Erased:
 def merge(conn: Connection, patient: str, holder: str, change: Change) -> None:
     """From now on `patient` is shown as the person of `holder`. Raises IdentityError."""
     if not change.why.strip():
-        raise IdentityError("a merge needs a reason: --why")
+        raise IdentityError("a merge needs a reason: --why", "why")
     teams: dict[str, str] = dict(
         conn.execute(
             "select patient, care_team from scad.patient where patient in (%s, %s)", (patient, holder)
@@ -82,17 +91,19 @@ def merge(conn: Connection, patient: str, holder: str, change: Change) -> None:
     )
     for name in (patient, holder):
         if name not in teams:
-            raise IdentityError(f"there is no patient {name!r}")
+            raise IdentityError(f"there is no patient {name!r}", "no_file")
     if patient == holder:
-        raise IdentityError("a file cannot be merged into itself")
+        raise IdentityError("a file cannot be merged into itself", "itself")
     if teams[patient] != teams[holder]:
         raise IdentityError(
             f"{patient} is of team {teams[patient]}, {holder} of {teams[holder]}: whoever sees one would see the"
-            " other's name; enrol one into the other's team first"
+            " other's name; enrol one into the other's team first",
+            "other_team",
         )
     if not _exists(conn, "identity.person where patient = %s and erased_at is null", holder):
         raise IdentityError(
-            f"{holder} has no identity; give one (`scad enrol`), or merge the other way round"
+            f"{holder} has no identity; give one (`scad enrol`), or merge the other way round",
+            "holder_nobody",
         )
     try:
         with conn.transaction():
@@ -102,7 +113,8 @@ def merge(conn: Connection, patient: str, holder: str, change: Change) -> None:
             )
     except psycopg.errors.IntegrityError:
         raise IdentityError(
-            f"{patient} or {holder} is merged already; a person's files are all merged into one: split first"
+            f"{patient} or {holder} is merged already; a person's files are all merged into one: split first",
+            "is_merged",
         ) from None
 
 
@@ -118,7 +130,7 @@ class Split:
 def split(conn: Connection, patient: str, change: Change) -> Split:
     """End the link of a file that was merged into another. Raises IdentityError."""
     if not change.why.strip():
-        raise IdentityError("a split needs a reason: --why")
+        raise IdentityError("a split needs a reason: --why", "why")
     with conn.transaction():
         row = conn.execute(
             "update identity.link set ended_at = %s, ended_by = %s, ended_why = %s"
@@ -126,7 +138,7 @@ def split(conn: Connection, patient: str, change: Change) -> Split:
             (to_datetime(change.at_ms), change.by, change.why, patient),
         ).fetchone()
         if row is None:
-            raise IdentityError(f"{patient!r} is not merged into another file")
+            raise IdentityError(f"{patient!r} is not merged into another file", "not_merged")
         holder, linked_at = row
         attached = conn.execute(
             "select device, patient, from_at from scad.assignment"

@@ -25,11 +25,18 @@ NO_KEY = (
 
 
 class IdentityError(ValueError):
-    """What was asked cannot be done; the message says why and what to do."""
+    """What was asked cannot be done; the message says why and what to do. `code` names it for the pages' texts."""
+
+    def __init__(self, message: str, code: str = "other") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class InsTakenError(IdentityError):
     """Another patient has this INS."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "ins_taken")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from alerts.feed.ward.forms import Form
 
 PatientPath = Annotated[str, Path(pattern=PATIENT_PATTERN)]
 EnrolDep = Annotated[Viewer, Depends(permission("enrol"))]
+IdentityDep = Annotated[Viewer, Depends(permission("identity"))]
+EraseDep = Annotated[Viewer, Depends(permission("erase"))]
 PlanDep = Annotated[Viewer, Depends(permission("plan"))]
 ConfirmDep = Annotated[Viewer, Depends(permission("confirm"))]
 AbsenceDep = Annotated[Viewer, Depends(permission("absence"))]
@@ -86,6 +88,7 @@ def done(patient: str, anchor: str = "", said: str = "") -> Response:
 SAID = frozenset(
     {
         *("saved", "proposed", "confirmed", "declined", "attached", "released", "absent", "back"),
+        *("corrected", "merged", "split", "erased", "objects", "agrees"),
         *("entered", "noted", "note_empty", "enrolled", "inr_decided"),
     }
 )

@@ -40,6 +40,8 @@ EXPECTED: dict[str, set[str]] = {
     "enrol": {"nurse", "physician"},
     "plan": {"nurse", "physician"},
     "manual_value": {"nurse", "physician"},
+    "identity": {"nurse", "physician"},
+    "erase": {"physician"},
     "confirm": {"physician"},
     "team": {"nurse", "physician", "administrator", "auditor"},
     "set_team": {"administrator"},

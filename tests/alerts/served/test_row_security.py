@@ -25,6 +25,8 @@ Connection = psycopg.Connection[Any]
 # Tables that scad_feed reads and writes as its session's teams allow.
 GUARDED = {
     "identity.caregiver",
+    "identity.erasure",
+    "identity.former",
     "identity.index_key",
     "identity.link",
     "identity.person",
@@ -233,6 +235,8 @@ def test_a_person_sees_the_rows_of_the_own_team_in_every_relation_and_no_other(
         "identity.caregiver",
         "scad.caregiver_access",
         *(view for view in VIEWS if "cared_" in view),
+        "identity.erasure",
+        "identity.former",
         "identity.link",
         "scad.glass",
         "scad.absence",
