@@ -196,8 +196,11 @@ async def accesses(conn: database.Connection, patient: str) -> list[Access]:
     result = await conn.execute(
         """
         select c.*, n.sealed, p.wrapped
-          from (select access, patient, readings, alerts, adherence, until, granted_at, granted_by, accepted_at,
-                       ended_at, ended_by, code_until, wrong_codes
+          from (select access, patient, readings, alerts, adherence, until, granted_at, accepted_at, ended_at,
+                       code_until, wrong_codes,
+                       coalesce((select display_name from scad.account where login = granted_by), granted_by)
+                           as granted_by,
+                       coalesce((select display_name from scad.account where login = ended_by), ended_by) as ended_by
                   from scad.caregiver_access where patient = %s) c
           left join identity.caregiver n on n.access = c.access
           left join identity.person p on p.patient = c.patient
