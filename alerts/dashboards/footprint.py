@@ -1,9 +1,11 @@
 """What the platform takes: bytes and processor time for a patient and year, and what is saved."""
 
+# ruff: noqa: S608 - the names in braces are parts of queries
+
 from __future__ import annotations
 
 from alerts.dashboards.care_team import TEXT
-from alerts.dashboards.parts import Board, Panel, Prom, Sql
+from alerts.dashboards.parts import TO, Board, Panel, Prom, Sql
 
 UID = "scad-footprint"
 YEAR_S = 31_557_600  # 365.25 days
@@ -21,20 +23,23 @@ select sum(bytes)::float8 as "database"
   from scad.footprint()
 """
 
-# Years of observation: from each patient's first day with a reading to the last, of the daily roll-up.
-PATIENT_YEAR = """
+# Years that patients have been enrolled. Those since their first reading would ask for a look at every day of each.
+WATCHED = f"""
 with watched as (
-    select sum(extract(epoch from last_day - first_day) + 86400) / 31557600.0 as years
-      from (select max(day) as last_day, min(day) as first_day from scad.reading_daily group by patient) p)
+    select sum(extract(epoch from {TO} - enrolled_at))::float8 / {YEAR_S} as years
+      from scad.panel_patient
+     where enrolled_at < {TO})"""
+
+PATIENT_YEAR = f"""{WATCHED}
 select (select sum(bytes) from scad.footprint())::float8 / years as "bytes"
   from watched
  where years > 0
 """
 
-READINGS_YEAR = """
-select sum(n)::float8 / (sum(extract(epoch from last_day - first_day) + 86400) / 31557600.0) as "readings"
-  from (select sum(n) as n, max(day) as last_day, min(day) as first_day
-          from scad.reading_daily group by patient) p
+READINGS_YEAR = f"""{WATCHED}
+select (select rows_estimate from scad.footprint() where relation = 'scad.reading')::float8 / years as "readings"
+  from watched
+ where years > 0
 """
 
 SAVED = """
@@ -50,7 +55,7 @@ select r.data, extract(epoch from r.keep)::float8 as "kept for", f.bytes as "byt
   from scad.retention r
   join scad.footprint() f on f.relation = 'scad.' || r.data
   left join lateral (
-       select case r.data when 'reading' then (select min(day) from scad.reading_daily)
+       select case r.data when 'reading' then (select min(measured_at) from scad.reading)
                           else (select min(received_at) from scad.quarantine) end as oldest) o on true
  order by r.data
 """
@@ -72,7 +77,7 @@ def board() -> Board:
                     Panel(
                         "Bytes for a patient and year",
                         "stat",
-                        "All tables with their indexes, divided by the years for which patients have readings.",
+                        "All tables with their indexes, divided by the years that patients have been enrolled.",
                         "more than 100 MB: is a glucose sensor's data compressed (panel *Saved by compression*)? "
                         "See docs/operation.md for retention.",
                         "decbytes",
@@ -83,7 +88,8 @@ def board() -> Board:
                     Panel(
                         "Readings for a patient and year",
                         "stat",
-                        "Readings fit for use, divided by the years for which patients have readings.",
+                        "Readings, as the planner estimates their number, divided by the years that patients have been "
+                        "enrolled.",
                         "more than 150,000 is more than a glucose sensor sends: a device may repeat itself with new "
                         "numbers; look at *Fleet*.",
                         "short",

@@ -10,6 +10,7 @@ from alerts.dashboards.parts import (
     PATIENT,
     TEAM,
     TO,
+    ZONE,
     AlertMarks,
     Board,
     Panel,
@@ -97,19 +98,24 @@ select day as time, n as "readings"
  order by 1
 """
 
+# Two readings of one instant are no gap, so their order does not matter. Long ranges show each day's longest.
+_AT = f"""case when {TO} - {FROM} <= interval '{RAW_DAYS} days' then measured_at
+            else date_trunc('day', measured_at, {ZONE}) end"""
+
 GAPS = f"""
-select measured_at as time,
-       extract(epoch from measured_at - lag(measured_at) over (order by measured_at, device, epoch, seq))::float8
-       as "since the one before"
-  from scad.reading
- where {OF_KIND} and $__timeFilter(measured_at)
+select {_AT} as time, extract(epoch from max(gap))::float8 as "since the one before"
+  from (select measured_at, measured_at - lag(measured_at) over (order by measured_at) as gap
+          from scad.reading
+         where {OF_KIND} and $__timeFilter(measured_at)) r
+ group by 1
  order by 1
 """
 
 DELAY = f"""
-select measured_at as time, extract(epoch from received_at - measured_at)::float8 as "on the way"
+select {_AT} as time, extract(epoch from max(received_at - measured_at))::float8 as "on the way"
   from scad.reading
  where {OF_KIND} and $__timeFilter(measured_at)
+ group by 1
  order by 1
 """
 
@@ -246,7 +252,7 @@ def board(page_url: str) -> Board:
                     Panel(
                         "Gaps",
                         "timeseries",
-                        "Time from one reading to the next.",
+                        "Time from one reading to the next; beyond 90 days the longest of each day.",
                         "beyond 36 hours a daily measurement was missed: was the alert *no reading* answered?",
                         "s",
                         [Sql(GAPS, "time_series")],
@@ -257,7 +263,7 @@ def board(page_url: str) -> Board:
                         "Time on the way",
                         "timeseries",
                         "From measured to received: seconds when the device is online, hours or days when it emptied "
-                        "its memory.",
+                        "its memory. Beyond 90 days the longest of each day.",
                         "beyond 14 days (glucose, heart rhythm) or 35 days (all others) a reading is stored but not "
                         "evaluated: have the device connected more often.",
                         "s",

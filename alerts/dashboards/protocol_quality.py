@@ -38,11 +38,23 @@ select protocol, rule, protocol_version as "version", {FIGURES}
  order by protocol, rule, protocol_version
 """
 
+# Patients first: their age and sex are looked up once for each, not for each alert.
 PEOPLE = f"""
-select age_group as "age group", sex, count(distinct patient) as "patients", {FIGURES}
-  from scad.panel_alert
- where {SCOPE}
- group by age_group, sex
+with mine as (
+    select patient, count(*) as n, count(verdict) as judged, count(*) filter (where verdict = 'acted') as acted,
+           count(*) filter (where verdict = 'none') as nothing, count(*) filter (where verdict = 'false') as untrue
+      from scad.panel_alert
+     where {SCOPE}
+     group by patient),
+figures as (
+    select age_group, sex, count(*) as patients, sum(n)::bigint as n, sum(judged)::bigint as judged,
+           sum(acted)::bigint as acted, sum(nothing)::bigint as nothing, sum(untrue)::bigint as untrue
+      from mine join scad.panel_patient using (patient)
+     group by age_group, sex)
+select age_group as "age group", sex, patients as "patients", n as "raised", judged as "judged", acted as "acted on",
+       nothing as "no action", untrue as "false", acted::float8 / nullif(judged, 0) as "ppv",
+       scad.wilson_low(acted, judged) as "ppv from", scad.wilson_high(acted, judged) as "ppv to"
+  from figures
  order by array_position(array['under 50', '50-64', '65-74', '75-84', '85 and over'], age_group), sex
 """
 
@@ -92,8 +104,8 @@ def board(page_url: str) -> Board:
             chosen(
                 "protocol",
                 "Protocol",
-                "Protocols whose rules count.",
-                "select distinct protocol from scad.panel_alert order by 1",
+                "Protocols whose rules count: those of any care plan.",
+                "select distinct unnest(protocols) from scad.panel_plan order by 1",
                 several=True,
             ),
             page_variable(page_url),

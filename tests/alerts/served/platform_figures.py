@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from datetime import date, timedelta
+from collections import Counter
+from datetime import timedelta
 from statistics import mean
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from ward_figures import DAY, PARIS, Figures, Row, Rows, grouped, midnight, seconds, verdict, wilson
 
@@ -146,15 +145,9 @@ def open_refusals(f: Figures) -> Rows:
 
 
 def years(f: Figures) -> float:
-    """From each patient's first day with a reading fit for use to the last, both counted."""
-    days: dict[str, set[date]] = defaultdict(set)
-    for r in f.readings:
-        if not r["marks"] and r["value"] is not None:
-            days[r["patient"]].add(r["day"])
-    spans = (seconds(midnight(max(d)).astimezone(ZoneInfo("UTC")) - midnight(min(d))) for d in days.values())
-    return sum(span + 86_400 for span in spans) / 31_557_600
+    """That patients have been enrolled."""
+    return sum(max(seconds(f.end - p["enrolled_at"]), 0.0) for p in f.people) / 31_557_600
 
 
 def readings_a_year(f: Figures) -> Rows:
-    n = sum(1 for r in f.readings if not r["marks"] and r["value"] is not None)
-    return [(n / years(f),)]
+    return [(len(f.readings) / years(f),)]

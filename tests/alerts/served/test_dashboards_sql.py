@@ -13,11 +13,11 @@ import psycopg
 import pytest
 import ward_figures as figures
 from dashboards_fixture import PRESSURE, WEIGHT, add_to_ward, as_grafana, grant
-from grafana_macros import expand
 from made_up_ward import DAY, NOW_MS
 from ward_figures import Figures, Row, Rows, read_rows
 
 from alerts.dashboards import boards
+from alerts.dashboards.macros import expand
 from alerts.dashboards.parts import Sql
 from scad.services import Postgres
 
@@ -164,6 +164,16 @@ def test_beyond_ninety_days_the_days_means_are_drawn(ground: Ground, days: int):
     expected = figures.daily_means(f)
     assert len(expected) == 29
     same(ground.ask(query("patient", "Measurement, limits and what is usual"), f), expected)
+
+
+@pytest.mark.parametrize(("name", "each"), [("Gaps", figures.gaps), ("Time on the way", figures.delay)])
+def test_beyond_ninety_days_the_longest_of_each_day_is_drawn(
+    ground: Ground, name: str, each: Callable[[Figures], Rows]
+):
+    f = ground.figures(91, PRESSURE, "blood-pressure")
+    expected = figures.longest_a_day(each(f))
+    assert len(expected) == 29
+    same(ground.ask(query("patient", name), f), expected)
 
 
 @pytest.mark.parametrize(

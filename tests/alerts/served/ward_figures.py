@@ -241,6 +241,14 @@ def delay(f: Figures) -> Rows:
     return [(r["measured_at"], seconds(r["received_at"] - r["measured_at"])) for r in f.mine()]
 
 
+def longest_a_day(rows: Rows) -> Rows:
+    """Of each day of Paris the longest."""
+    days: dict[date, list[float]] = defaultdict(list)
+    for at, span in rows:
+        days[at.astimezone(PARIS).date()] += [] if span is None else [span]
+    return [(midnight(day), max(spans, default=None)) for day, spans in sorted(days.items())]
+
+
 def silence(f: Figures) -> Rows:
     return [(seconds(f.end - max(r["measured_at"] for r in f.mine())),)]
 
