@@ -14,6 +14,7 @@ from scad.checks.certificates import check_certificates
 from scad.checks.database import check_database
 from scad.checks.finding import Finding, fault, fine, warning
 from scad.checks.kafka import check_kafka
+from scad.checks.kafka_accounts import check_accounts
 from scad.checks.mqtt import check_mqtt
 from scad.clock import Clock
 from scad.settings import SettingsError, load_settings
@@ -30,9 +31,11 @@ def check_all(
     addresses: Sequence[str] = (),
     folders: Sequence[Path] = (),
     backups: Path | None = None,
+    accounts: Path | None = None,
 ) -> list[Finding]:
     """Everything that can be asked from here. `addresses`: of metrics servers and feeds, as http://host:port;
-    `folders`: whose disks are looked at beside the data folder; `backups`: a folder of `scad backup`."""
+    `folders`: whose disks are looked at beside the data folder; `backups`: a folder of `scad backup`; `accounts`: the
+    folder with the passwords of Kafka's accounts."""
     try:
         settings = load_settings(environ)
     except SettingsError as error:
@@ -44,6 +47,8 @@ def check_all(
     found = [fine("settings", "every one can be used")]
     found += check_mqtt(settings)
     found += check_kafka(settings)
+    if accounts is not None:
+        found += check_accounts(settings, accounts)
     found += check_database(settings, clock)
     found += check_certificates(settings, to_datetime(clock.wall()))
     for address in addresses:

@@ -25,6 +25,12 @@ def check(
         list[Path] | None, typer.Option(help="A folder whose disk is to have room; may be repeated.")
     ] = None,
     backups: Annotated[Path | None, typer.Option(help="The folder of `scad backup`.")] = None,
+    accounts: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of Kafka's passwords (deploy/secrets): log in as each account and look."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON array.")] = False,
 ) -> None:
     """Test this deployment from end to end and say what is wrong and what to do. Changes nothing.
@@ -41,7 +47,7 @@ def check(
 
     configure_logs("error", "check")
     logging.getLogger().setLevel(logging.CRITICAL)  # libraries complain of what the findings name
-    found = check_all(None, process or (), disk or (), backups)
+    found = check_all(None, process or (), disk or (), backups, accounts)
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:

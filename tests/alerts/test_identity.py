@@ -44,7 +44,7 @@ def enrol(conn: Connection, *patients: str) -> None:
         ("one AAAA", "line 1: not a number and a key"),
         ("# mine\n1 AAAA", "line 2: the key has 3 bytes, not 32"),
         ("1 !!!!", "line 1: the key is not base64"),
-        (make_master_key() * 2, "line 2: number 1 stands there twice"),
+        pytest.param(make_master_key() * 2, "line 2: number 1 stands there twice", id="one number twice"),
     ],
 )
 def test_a_bad_key_file_is_refused_with_its_line_and_without_its_content(text: str, fault: str):
