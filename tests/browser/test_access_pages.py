@@ -5,11 +5,15 @@ from __future__ import annotations
 import pyotp
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from feed_server import RunningFeed
-from made_up_ward import NOW_MS, PASSWORD
+from feed_server import RunningFeed, csrf_of
+from made_up_ward import NOW_MS, PASSWORD, add_patient, one_signal
 from playwright.sync_api import Browser, Page
+from sealing import vault_of_tests
 
 from alerts.feed.accounts import create_account
+from alerts.identity import store as identities
+from alerts.identity.store import Change
+from alerts.store import write_signals
 from devices.times import to_datetime
 
 
@@ -59,4 +63,48 @@ def test_an_administrator_and_a_second_factor_at_360_pixels(browser: Browser, fe
     page.locator("form.login button").last.click()
     page.locator(".accounts").wait_for()
     assert problems == []
+    window.close()
+
+
+OF_IDENTITY = [
+    *(f"/patients/p-0/identity{page}" for page in ("", "/files?other=p-1", "/objection", "/erase")),
+    "/review",
+    "/glass",
+    "/patients/p-far",
+    "/alerts/{}",
+]
+PAGES = [
+    ("medecin", OF_IDENTITY),
+    ("admin", ["/glass/opened"]),
+    ("audit", ["/audit", "/patients/p-0/accesses"]),
+]
+
+
+def test_axe_finds_nothing_on_the_pages_of_identity_glass_trail_and_review(
+    browser: Browser, feed: RunningFeed
+):
+    create_account(feed.conn, "admin", PASSWORD, "administrator", None, at=to_datetime(NOW_MS))
+    add_patient(feed.conn, "p-far", "bayeux", 5, "body-weight", NOW_MS)
+    alert = "7b0c6c9e-1f4e-4a8e-9c53-000000000001"
+    write_signals(feed.conn, [one_signal("p-far", 1, alert)], NOW_MS)
+    write_signals(feed.conn, [one_signal("p-0", 1, alert[:-1] + "2")], NOW_MS)
+    for patient in ("p-0", "p-1"):
+        traits = identities.read(feed.conn, vault_of_tests(), patient)
+        assert traits is not None
+        feed.conn.execute("delete from identity.person where patient = %s", (patient,))
+        identities.write(feed.conn, vault_of_tests(), patient, traits, Change("test", NOW_MS, "test"))
+    feed.conn.execute("update scad.assignment set to_at = now() where patient = 'p-0'")
+    clients = {login: feed.client(login) for login, _ in PAGES}
+    said = {"csrf": csrf_of(clients["medecin"]), "reason": "malaise au domicile", "patient": "p-far"}
+    assert clients["medecin"].post("/glass", data=said).status_code == 303
+    window = browser.new_context(locale="fr-FR", viewport={"width": 360, "height": 740}, color_scheme="dark")
+    page = window.new_page()
+    for login, paths in PAGES:
+        session = {"name": "scad_session", "value": clients[login].cookies["scad_session"], "url": feed.url}
+        window.add_cookies([session])  # type: ignore[list-item]
+        for path in paths:
+            answer = page.goto(feed.url + path.format(alert))
+            assert answer is not None
+            assert answer.status == 200, path
+            look(page)
     window.close()
