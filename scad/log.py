@@ -10,9 +10,11 @@ import io
 import logging
 import sys
 from collections.abc import Iterable
-from typing import Protocol, TextIO, cast
+from typing import NamedTuple, Protocol, TextIO, cast
 
 import structlog
+
+from scad.tracing import tracing
 
 _followed = False
 
@@ -28,17 +30,32 @@ class Followed(Protocol):
     def seq(self) -> int | None: ...
 
 
+class Named(NamedTuple):
+    """A reading of which no more than its name is known."""
+
+    device: str
+    epoch: int
+    seq: int | None
+
+
 def followed() -> bool:
-    """Whether a line is written for each reading: at level debug only, since a worker takes thousands a second."""
-    return _followed
+    """Whether anybody asks which readings a process is done with: at level debug, since a worker takes thousands
+    a second, or where there are traces."""
+    return _followed or tracing() is not None
 
 
 def follow(event: str, readings: Iterable[Followed]) -> None:
-    """One line for each reading that a process is done with: `device`, `epoch` and `seq` find it in every log."""
+    """A process is done with a batch of readings: a line for each, in which `device`, `epoch` and `seq` find it in
+    every log, and the spans of the batch (scad/tracing.py)."""
+    if not followed():
+        return
+    batch = list(readings)
     if _followed:
         log = structlog.get_logger()
-        for reading in readings:
+        for reading in batch:
             log.debug(event, device=reading.device, epoch=reading.epoch, seq=reading.seq)
+    if (traces := tracing()) is not None and batch:
+        traces.batch(event, batch)
 
 
 class _StandardError(io.TextIOBase):

@@ -100,6 +100,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What webhooks are signed with, 32 characters at least; empty: none are sent."""
     webhook_ca: str = ""
     log_level: str = "info"
+    otel_endpoint: str = ""
+    """Address of an OpenTelemetry collector (OTLP over HTTP), such as http://collector:4318; empty: no traces."""
+    otel_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    """Share of the readings that are traced, the same ones in every process."""
 
     def make_clock(self) -> Clock:
         return Clock.parse(self.clock)

@@ -39,7 +39,7 @@ from devices.refusals import Problem, Reason
 from devices.status import BadStatusError, Status, parse_status
 from devices.times import format_instant
 from scad.clock import Clock
-from scad.log import followed
+from scad.log import Named, follow, followed
 from scad.settings import Settings
 from scad.tls import mqtt_context
 from streams import metrics, receipts, topics
@@ -181,13 +181,14 @@ def coalesce(records: Sequence[ConsumerRecord]) -> dict[tuple[str, int], receipt
 
 
 def follow_payloads(batch: Sequence[Arrived]) -> None:
-    """A line for each reading that is in Kafka now, where they are followed; as far as it can be read."""
+    """Name each reading that is in Kafka now, where they are followed; as far as it can be read."""
     if followed():
+        found: list[Named] = []
         for message in batch:
             device = message.topic.split("/")[2]
             with suppress(Problem):  # no payload of readings: the intake says why
-                for seq, epoch in map(identity, split(message.payload)):
-                    log.debug("bridge.forwarded", device=device, epoch=epoch, seq=seq)
+                found += [Named(device, epoch, seq) for seq, epoch in map(identity, split(message.payload))]
+        follow("bridge.forwarded", found)
 
 
 class Bridge:
