@@ -39,6 +39,7 @@ READINGS_MAX = 120_000
 """A glucose sensor's readings of a year, and some; beyond it the report says that it counted the newest only."""
 ALERTS_MAX = 200
 SITTINGS_MAX = 400
+IMPLANTS_MAX = 60  # a storm of shocks is an alert and a stay in hospital, not a list
 FIGURE_KINDS = (*CURVE_KINDS, "rr-intervals")
 """Kinds with statistics; strips of an electrocardiogram are reviewed, not averaged."""
 
@@ -82,6 +83,16 @@ class AlertLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ImplantEvent:
+    """What the remote follow-up of a pacemaker or defibrillator reported: how often, and what share of the time (%)."""
+
+    at: datetime
+    event: str
+    count: float | None
+    burden: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything a report says. The period is from `first` to `last`, local days, both with them."""
 
@@ -100,6 +111,7 @@ class Report:
     kept: tuple[Kept, ...]
     absences: tuple[PlannedAbsence, ...]
     sittings: tuple[Sitting, ...]
+    implants: tuple[ImplantEvent, ...]
     truncated: bool
 
     @property
@@ -162,6 +174,7 @@ async def collect(
             a for a in away if from_datetime(a.to_at) > begin_ms and from_datetime(a.from_at) < end_ms
         ),
         sittings=tuple(one for one in sittings if from_datetime(one.at) < end_ms),
+        implants=tuple(await _implants(conn, person.patient, to_datetime(begin_ms), to_datetime(end_ms))),
         truncated=len(readings) >= READINGS_MAX,
     )
 
@@ -191,6 +204,26 @@ def figures_of(readings: Sequence[Reading]) -> tuple[Figures, ...]:
 async def _readings(conn: Connection, patient: str, begin_ms: int, end_ms: int) -> list[Reading]:
     found = await store.stored_readings(conn, patient, FIGURE_KINDS, begin_ms, READINGS_MAX)
     return [reading for reading in found if reading.measured_at_ms < end_ms]
+
+
+async def _implants(conn: Connection, patient: str, begin: datetime, end: datetime) -> list[ImplantEvent]:
+    """The latest first, IMPLANTS_MAX at most."""
+    result = await conn.execute(
+        """
+        select patient, measured_at, "values" from scad.my_reading
+         where patient = %s and kind = 'implant-report' and measured_at >= %s and measured_at < %s and marks = '{}'
+         order by measured_at desc, seq desc limit %s""",
+        (patient, begin, end, IMPLANTS_MAX),
+    )
+    return [
+        ImplantEvent(
+            row["measured_at"],
+            row["values"]["event"],
+            row["values"].get("count"),
+            row["values"].get("burden"),
+        )
+        for row in await result.fetchall()
+    ]
 
 
 async def _curves(

@@ -18,6 +18,7 @@ from alerts.report.words import (
     delay_text,
     figure_rows,
     followed_rows,
+    implant_row,
     state_text,
     step_text,
     summary_lines,
@@ -52,6 +53,7 @@ def html_values(report: Report, formats: Formats) -> dict[str, Any]:
             )
             for line in report.alerts
         ],
+        "implants": [implant_row(one, formats) for one in report.implants],
         "followed": followed_rows(report, formats),
         "absences": absences_text(report, formats) if report.absences else "",
         "versions": versions_of(report),

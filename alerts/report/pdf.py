@@ -34,6 +34,7 @@ from alerts.report.words import (
     delay_text,
     figure_rows,
     followed_rows,
+    implant_row,
     state_text,
     step_text,
     summary_lines,
@@ -96,6 +97,7 @@ def make_pdf(report: Report, formats: Formats, versions: str) -> bytes:
         *_figures(report, formats),
         *_curves(report, formats),
         *_alerts(report, formats),
+        *_implants(report, formats),
         *_kept(report, formats),
         *_advice(report, formats),
         Spacer(0, 8),
@@ -266,6 +268,16 @@ def _alert_row(line: AlertLine, report: Report, formats: Formats) -> list[Any]:
         done,
         [paragraph(delay_text(line, formats), CELL), paragraph(state_text(line, formats), SMALL)],
     ]
+
+
+def _implants(report: Report, formats: Formats) -> list[Flowable]:
+    if not report.implants:
+        return []
+    texts = formats.texts
+    rows = [[paragraph(texts(f"report.{name}"), KIND) for name in ("when", "event", "count", "burden")]]
+    rows += [[paragraph(cell, CELL) for cell in implant_row(one, formats)] for one in report.implants]
+    table = _table(rows, [WIDTH * 0.2, WIDTH * 0.4, WIDTH * 0.15, WIDTH * 0.25], header=True)
+    return [CondPageBreak(30 * mm), paragraph(texts("report.implants"), SECTION), table]
 
 
 def _kept(report: Report, formats: Formats) -> list[Flowable]:

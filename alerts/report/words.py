@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts.feed.formats import Formats
 from alerts.feed.kinds import unit_of
-from alerts.report.collect import AlertLine, Figures, Report, Step
+from alerts.report.collect import AlertLine, Figures, ImplantEvent, Report, Step
 
 KIND_UNIT = ""  # the unit of the figure is that of its kind
 UNITS: dict[str, str] = {
@@ -69,6 +69,17 @@ def step_text(step: Step, report: Report, formats: Formats) -> str:
         who=step.who,
         what=", ".join(parts),
         note=step.note,
+    )
+
+
+def implant_row(one: ImplantEvent, formats: Formats) -> tuple[str, str, str, str]:
+    """When, what, how often, share of the time; a dash where the implant did not say."""
+    at_ms = int(one.at.timestamp() * 1000)
+    return (
+        f"{formats.day(at_ms)} {formats.clock(at_ms)}",
+        formats.texts.term("implant", one.event),
+        "–" if one.count is None else formats.number(one.count),
+        formats.quantity(one.burden, "%"),
     )
 
 

@@ -183,7 +183,7 @@ async def reading_lines(
              where patient = %(patient)s and measured_at >= %(begin)s and measured_at < %(end)s
         )
         select kind, measured_at as at, 1 as n, value as low, value as high, value, second, device, flags, marks,
-               received_at, late, case when value is null and kind = 'symptoms' then "values" end as answers
+               received_at, late, case when kind in ('symptoms', 'implant-report') then "values" end as answers
           from found where of_day <= %(sparse)s
         union all
         select kind, max(measured_at), count(*), min(value) filter (where marks = '{}'),
