@@ -61,10 +61,6 @@ _decode = msgspec.msgpack.Decoder(_Block).decode
 def pack_block(observations: list[Observation]) -> bytes:
     """Pack observations in their order. `unpack_block` gives equal ones back."""
     words: dict[Any, int] = {}
-
-    def number(word: Any) -> int:
-        return words.setdefault(word, len(words))
-
     by_kind: dict[str, list[tuple[float | None, ...]]] = {}
     for o in observations:
         by_kind.setdefault(o.kind, []).append(o.x)
@@ -72,11 +68,11 @@ def pack_block(observations: list[Observation]) -> bytes:
         words=[],
         at_ms=_column([o.at_ms for o in observations]),
         offset_min=_column([o.offset_min for o in observations]),
-        device=_column([number(o.device) for o in observations]),
+        device=_words([o.device for o in observations], words),
         epoch=_column([o.epoch for o in observations]),
         seq=_column([o.seq for o in observations]),
-        kind=_column([number(o.kind) for o in observations]),
-        flags=_column([number(o.flags) for o in observations]),
+        kind=_words([o.kind for o in observations], words),
+        flags=_words([o.flags for o in observations], words),
         artefact=_bits([o.artefact for o in observations]),
         late=_bits([o.late for o in observations]),
         values={
@@ -120,7 +116,7 @@ def _column(values: list[int]) -> _Column:
     array = np.asarray(values, dtype=np.int64)
     steps = np.diff(array)
     if not steps.any():
-        return _Column(int(array[0]), 0, len(values).to_bytes(4, "little"))
+        return _same(int(array[0]), len(values))
     for width in WIDTHS:
         limits = np.iinfo(width)
         if limits.min <= steps.min() and steps.max() <= limits.max:
@@ -128,6 +124,20 @@ def _column(values: list[int]) -> _Column:
     raise AssertionError(
         "a difference of 64-bit numbers does not fit 64 bits"
     )  # unreachable: WIDTHS ends wide
+
+
+def _words(column: list[Any], words: dict[Any, int]) -> _Column:
+    """Places in `words`, which takes in what it lacks. Nearly always all are the same word."""
+    known = dict.fromkeys(column)
+    for word in known:
+        words.setdefault(word, len(words))
+    if len(known) == 1:
+        return _same(words[column[0]], len(column))
+    return _column([words[word] for word in column])
+
+
+def _same(number: int, count: int) -> _Column:
+    return _Column(number, 0, count.to_bytes(4, "little"))
 
 
 def _planes(array: NDArray[Any]) -> bytes:

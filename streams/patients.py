@@ -23,7 +23,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from devices.readings import Reading
+from devices.readings import Reading, from_wire
 from scad.log import follow
 from streams import metrics, topics
 from streams.intake import encode_quarantine
@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 TICKED_AT_ONCE = 200  # due patients evaluated under one hold of the lock: readings wait behind them
 YIELD_EVERY = 50  # patients evaluated before the loop may do something else; some milliseconds
+YIELD_READINGS = 500
+"""Readings evaluated before it may; some milliseconds, too."""
 DUE_NOW_MS = -(1 << 53)  # before any clock
 
 
@@ -69,9 +71,10 @@ class EngineLike(Protocol):
 
 @dataclass(slots=True)
 class Work:
-    """What one batch brings for one patient. The offsets are those after the batch, None for a tick."""
+    """What one batch brings for one patient; readings as they stand in `scad.readings`. The offsets are those after the
+    batch, None for a tick."""
 
-    readings: list[tuple[Reading, ConsumerRecord]] = field(default_factory=list)
+    readings: list[ConsumerRecord] = field(default_factory=list)
     plans: list[tuple[CarePlan, ConsumerRecord]] = field(default_factory=list)
     tick_ms: int | None = None
     readings_next: int | None = None
@@ -131,8 +134,11 @@ class Patients:
         deadlines: dict[str, int | None] = {}
         stamps: dict[str, int] = {}
         try:
-            for number, (patient, asked) in enumerate(work.items(), 1):
-                if number % YIELD_EVERY == 0:
+            share = 0.0
+            for patient, asked in work.items():
+                share += 1 / YIELD_EVERY + len(asked.readings) / YIELD_READINGS
+                if share >= 1.0:
+                    share = 0.0
                     await asyncio.sleep(0)
                 live = await self._found(grant, patient)
                 if live is None:
@@ -181,7 +187,9 @@ class Patients:
         self, patient: str, live: Live, asked: Work, poison: list[Poison]
     ) -> tuple[Live, list[AlertSignal]] | None:
         """The state after what is new in `asked` and the signals; None when all of it was seen before."""
-        readings = [item for item in asked.readings if item[1].offset >= live.readings_next]
+        readings = _decoded(
+            [record for record in asked.readings if record.offset >= live.readings_next], poison
+        )
         plans = [item for item in asked.plans if item[1].offset >= live.plans_next]
         if not readings and not plans and asked.tick_ms is None:
             return None
@@ -395,3 +403,15 @@ class Patients:
                 del self._deadlines[patient]
                 due.append(patient)
         return due
+
+
+def _decoded(records: Sequence[ConsumerRecord], poison: list[Poison]) -> list[tuple[Reading, ConsumerRecord]]:
+    """The readings of one patient. They are decoded just before they are evaluated, so that the processor has them at
+    hand, and no batch is in memory as a whole. What is none, on our own topic, is put aside."""
+    found = []
+    for record in records:
+        try:
+            found.append((from_wire(record.value or b""), record))
+        except Exception as error:  # the body never raises
+            poison.append(made_poison(record, error))
+    return found

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from devices.readings import Reading
+from devices.readings import Reading, to_wire
 from streams import topics
 from streams.patients import Patients, Work
 from streams.plans import CarePlan, PlanVersion
@@ -96,7 +96,7 @@ def patients(world: World) -> Patients:
     return Patients(StandInEngine(), table, producer)
 
 
-def item(patient: str, offset: int, **values: Any) -> tuple[Reading, Any]:
+def item(patient: str, offset: int, **values: Any) -> Any:
     reading = Reading(
         device=f"d-{patient}",
         seq=offset,
@@ -105,7 +105,7 @@ def item(patient: str, offset: int, **values: Any) -> tuple[Reading, Any]:
         values=values or {"weight": 70.0},
         patient=patient,
     )
-    return reading, SimpleNamespace(topic=topics.READINGS, partition=0, offset=offset, value=b"raw")
+    return SimpleNamespace(topic=topics.READINGS, partition=0, offset=offset, value=to_wire(reading))
 
 
 def batch(names: list[str], start: int) -> dict[str, Work]:
