@@ -49,13 +49,15 @@ select model, firmware, count(*) as "devices"
 # A delay has two parts: the way, which is never negative, and the clock's error. Of a device that was online at
 # least once, the least delay is its clock's error but for seconds: below zero it is fast, far above zero slow.
 CLOCKS = f"""
-select r.device, d.model, count(*) as "readings",
-       extract(epoch from min(r.received_at - r.measured_at))::float8 as "least delay"
-  from scad.reading r join scad.panel_device d on d.device = r.device and d.{OURS}
- where r.measured_at between {TO} - interval '{RECENT_DAYS} days' and {TO} + interval '10 minutes'
- group by r.device, d.model
-having abs(extract(epoch from min(r.received_at - r.measured_at))) > 60
- order by abs(extract(epoch from min(r.received_at - r.measured_at))) desc, r.device
+with wrong as (
+    select device, count(*) as n, extract(epoch from min(received_at - measured_at))::float8 as delay
+      from scad.reading
+     where measured_at between {TO} - interval '{RECENT_DAYS} days' and {TO} + interval '10 minutes'
+     group by device
+    having min(received_at - measured_at) not between interval '-60 seconds' and interval '60 seconds')
+select w.device, d.model, w.n as "readings", w.delay as "least delay"
+  from wrong w join scad.panel_device d on d.device = w.device and d.{OURS}
+ order by abs(w.delay) desc, w.device
  limit 50
 """
 
