@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from alerts.audit import watch
 from alerts.feed import sessions
 from alerts.feed.access_log import note
-from alerts.feed.accounts import AccountError, hash_password
+from alerts.feed.accounts import HASHES_AT_ONCE, AccountError, hash_password
 from alerts.feed.caregiver import accesses
 from alerts.feed.context import BadTokenError, FeedDep, language_of, render
 from alerts.feed.login import address_of
@@ -26,6 +26,15 @@ async def _own_page(request: Request) -> None:
     """Raises BadTokenError for a form of another site: there is no session yet to have a token."""
     if not sessions.same_site(request):
         raise BadTokenError
+
+
+def _turn(request: Request) -> asyncio.Semaphore:
+    """As many hashes at once as the log-in makes: whoever floods this page leaves the others theirs."""
+    state = request.app.state
+    if not hasattr(state, "invitations"):
+        state.invitations = asyncio.Semaphore(HASHES_AT_ONCE)
+    turn: asyncio.Semaphore = state.invitations
+    return turn
 
 
 @joining.get("/caregiver/join")
@@ -49,7 +58,8 @@ async def join(request: Request, feed: FeedDep) -> Response:
     if typed["password"] != typed["again"]:
         return _page(request, 422, "different", login)
     try:
-        hashed = await asyncio.to_thread(hash_password, login, typed["password"])
+        async with _turn(request):
+            hashed = await asyncio.to_thread(hash_password, login, typed["password"])
     except AccountError:
         return _page(request, 422, "password", login)
     async with feed.database.login() as conn:
