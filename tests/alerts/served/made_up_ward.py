@@ -42,6 +42,7 @@ GIVEN = (
     "Colette",
     "Émile",
     "Agnès",
+    "Fernand",
 )
 FAMILY = ("Lefèvre", "Duquesne", "Marie-Anquetil", "Lecœur", "Vautier", "Hébert", "Delaunay", "Poisson", "Legrand",
           "Auvray", "Lemonnier", "Quesnel", "Tostain", "Girard", "Besnard", "Leroux", "Hamel")  # fmt: skip

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from caregivers import caregiver_of
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from caregivers import caregiver_of
 from feed_server import RunningFeed, csrf_of, running
 from made_up_ward import NOW_MS, PASSWORD, add_patient, enrol
 
@@ -112,6 +113,20 @@ def test_every_route_asks_for_one_permission_or_says_why_for_none():
 
 def test_the_table_of_roles_says_what_was_meant():
     assert {name: {role for role in ROLES if allowed(role, name)} for name in PERMISSIONS} == EXPECTED
+
+
+def test_the_documentations_table_is_the_codes():
+    lines = (Path(__file__).parents[3] / "docs/access.md").read_text().splitlines()
+    header = next(line for line in lines if line.startswith("| may |"))
+    roles = [cell.strip() for cell in header.split("|")[2:-1]]
+    told: dict[str, set[str]] = {}
+    for line in lines[lines.index(header) + 2 :]:
+        if not line.startswith("|"):
+            break
+        cells = line.split("|")[1:-1]
+        who = {role for role, cell in zip(roles, cells[1:], strict=True) if "✓" in cell}
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0].rpartition("(")[2]), who)
+    assert told == EXPECTED
 
 
 @pytest.mark.parametrize("role", ROLES)
