@@ -124,7 +124,7 @@ def test_the_administrator_is_told_and_says_what_came_of_it(feed: RunningFeed):
     assert "justifié" in admin.get("/glass/opened").text
     assert "exceptional access" not in admin.get("/accounts").text.partition("<main")[2]
     assert admin.get("/patients/p-bayeux").status_code == 403
-    assert 'scad_feed_glass_total 1.0' in admin.get("/metrics").text
+    assert "scad_feed_glass_total 1.0" in admin.get("/metrics").text
     # where the next is told is set on the same page
     for address, status in (("admin@example.org", 303), ("nowhere", 422)):
         form = {"csrf": csrf_of(admin), "mail": address}
