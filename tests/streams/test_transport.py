@@ -148,6 +148,22 @@ def test_a_batch_of_a_past_round_changes_nothing() -> None:
     asyncio.run(main())
 
 
+def test_a_batch_after_one_that_failed_is_not_begun() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        await consumer._deliver(TELEMETRY, records(0, 1))
+        await consumer._deliver(TELEMETRY, records(2, 3))
+        first, second = consumer.delivered
+        assert consumer.turn_of(first)
+        assert not consumer.turn_of(second)
+        consumer.done(first)
+        assert consumer.turn_of(second)
+        consumer.at(2)  # the next round
+        assert not consumer.turn_of(second)
+
+    asyncio.run(main())
+
+
 def test_membership_is_proven_by_a_heartbeat_of_late() -> None:
     async def main() -> None:
         consumer = Bare().at(0)
