@@ -1,7 +1,7 @@
 # make setup   everything that the demo needs, into .venv and .scad; run it again at any time
 # make demo    setup, then the whole platform with simulated patients (ARGS="--patients 50 --minutes 5")
-# make test    setup with the tests' services, then every test: those that need no service side by side, then the
-#              others (ARGS="-k firmware")
+# make test    setup with the tests' services, then every test: those that need no broker side by side, then
+#              the others (ARGS="-k firmware")
 # make faults SEED=7   a fault run of a million readings and 200 faults (READINGS=, FAULTS=); goes on where it stopped
 # make fuzz SEED=1 MINUTES=60   every decoder under structure-aware fuzzing; failing inputs in .scad/fuzz/SEED
 # make bench   this worker beside its peers, latency, recovery, database (some 40 minutes; docs/benchmarks.md)

@@ -14,8 +14,8 @@ A test names what it needs as an argument:
     service_folder a folder of this test's own that the user nobody can reach (tmp_path is closed to it)
 
 A missing service skips the test with the reason, and fails it with SCAD_REQUIRE_SERVICES=1 (CI). Tests that
-use one are marked `services` (chromium: `browser`): `pytest -m "not live"` runs the pure ones. Those run side by
-side in `make test`: tests/phases.py says which they are, and that none is forgotten.
+use one are marked `services` (chromium: `browser`): `pytest -m "not services"` runs the pure ones. `make test`
+runs what asks for no broker side by side, with a database for each worker: tests/phases.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import phases
 import pytest
@@ -93,6 +93,16 @@ def pytest_collection_finish() -> None:
     and again. A measurement that collects before each run is four times as fast."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes: the first of them writes the line
+        session.config.workeroutput["used"] = used
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    used.update(getattr(node, "workeroutput", {}).get("used", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""`make test`: the tests that need no service side by side, then all others one after the other.
+"""`make test`: the tests that need no service but a database side by side, then all others one after the other.
 
     python tests/phases.py [arguments of pytest]
 
@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from secrets import randbelow
 from typing import Any, NamedTuple
 
 import pytest
@@ -33,11 +34,12 @@ COUNTS_VARIABLE = "SCAD_TEST_COUNTS"
 MOST_WORKERS = 8
 """Each imports every test module, some 15 s of a processor: more of them gain nothing."""
 
-SERVICE_FIXTURES = {
-    *("mosquitto", "postgres", "database", "kafka", "fresh_kafka", "start_kafka", "tansu"),
-    *("promtool", "docker_compose"),
-}
 BROWSER_FIXTURE = "chromium"
+BROKER_FIXTURES = {"mosquitto", "kafka", "fresh_kafka", "start_kafka", "tansu"}
+"""With them tests start processes that wait for each other: these have the machine to themselves."""
+OTHER_FIXTURES = {"postgres", "database", "promtool", "docker_compose"}
+"""Of these each worker has its own: what asks for no more runs side by side."""
+SERVICE_FIXTURES = BROKER_FIXTURES | OTHER_FIXTURES
 LIVE_FOLDERS = {"browser", "faults", "path", "security", "services"}
 """Of `tests`: what is in there starts processes or waits for them, also where it names no service."""
 LIVE_ENDING = "_live"
@@ -55,16 +57,11 @@ class Counts(NamedTuple):
     """False where something else than the phase chose among its tests (--lf), or ended it early."""
 
 
-def needs_service(fixtures: Iterable[str]) -> bool:
-    return bool(SERVICE_FIXTURES & set(fixtures))
-
-
 def live_module(path: Path, fixtures: Iterable[str]) -> bool:
     """Whether a test module is of the serial phase. `fixtures`: of all its tests, with those that they need."""
     names = set(fixtures)
     return (
-        needs_service(names)
-        or BROWSER_FIXTURE in names
+        not names.isdisjoint(BROKER_FIXTURES | {BROWSER_FIXTURE})
         or path.stem.endswith(LIVE_ENDING)
         or not LIVE_FOLDERS.isdisjoint(path.parts)
     )
@@ -76,7 +73,7 @@ def mark(items: Sequence[pytest.Item], root: Path) -> None:
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
         modules[item.path] |= names
-        if needs_service(names):
+        if names & SERVICE_FIXTURES:
             item.add_marker("services")
         if BROWSER_FIXTURE in names:
             item.add_marker("browser")
@@ -143,7 +140,9 @@ def run_phase(options: Sequence[str], arguments: Sequence[str], counts: Path) ->
     """Exit status and numbers of one pytest; -1 for all numbers where it did not come to write them."""
     counts.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", *options, *arguments]
-    process = subprocess.Popen(command, env={**os.environ, COUNTS_VARIABLE: str(counts)})
+    # workers refuse to begin unless all of them find the same tests in the same order: so the same order of sets
+    environment = {"PYTHONHASHSEED": str(randbelow(2**32)), **os.environ, COUNTS_VARIABLE: str(counts)}
+    process = subprocess.Popen(command, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while (status := process.poll()) is None:
         with suppress(KeyboardInterrupt):  # it has heard Ctrl-C itself, and has services to stop

@@ -17,8 +17,9 @@ HERE = Path(__file__).parent
     ("path", "fixtures", "live"),
     [
         ("streams/test_glucose.py", {"tmp_path", "monkeypatch"}, False),
-        ("alerts/test_schema.py", {"tmp_path", "store", "postgres"}, True),
-        ("test_compose.py", {"docker_compose"}, True),
+        ("alerts/test_schema.py", {"tmp_path", "store", "postgres"}, False),
+        ("test_compose.py", {"docker_compose"}, False),
+        ("streams/test_writer.py", {"postgres", "fresh_kafka", "kafka"}, True),
         ("alerts/test_page.py", {"chromium"}, True),
         ("ops/test_upgrade_live.py", set(), True),
         ("path/test_of_a_newcomer.py", set(), True),
@@ -62,8 +63,8 @@ def pytest_collection_modifyitems(items):
     phases.mark(items, Path(__file__).parent)
 
 @pytest.fixture
-def postgres():
-    return 17
+def kafka():
+    return 4
 """
 FOLDER_TESTS = """
 import os
@@ -74,13 +75,13 @@ def test_pure():
 FOLDER_LIVE_TESTS = """
 import os
 
-def test_served(postgres):
+def test_served(kafka):
     assert "PYTEST_XDIST_WORKER" not in os.environ
 
 def test_beside_one_that_is_served():
     assert "PYTEST_XDIST_WORKER" not in os.environ
 
-def test_wrong(postgres):
+def test_wrong(kafka):
     assert {wrong}
 """
 
