@@ -5,6 +5,7 @@
 # make faults SEED=7   a fault run of a million readings and 200 faults (READINGS=, FAULTS=); goes on where it stopped
 # make fuzz SEED=1 MINUTES=60   every decoder under structure-aware fuzzing; failing inputs in .scad/fuzz/SEED
 # make bench   this worker beside its peers, latency, recovery, database (some 40 minutes; docs/benchmarks.md)
+# make bench-history   the dashboards' queries over a hundred million readings (MILLIONS=2 to try; 55 GB; FOLDER= keeps it)
 # make docs    the documentation as a site, in .scad/site
 # make lint    formatting, lint and types
 # make requirements   the pinned requirements anew from pyproject.toml (needs uv)
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup setup-test demo test faults fuzz bench docs lint requirements clean
+.PHONY: setup setup-test demo test faults fuzz bench bench-history docs lint requirements clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -55,6 +56,10 @@ bench: setup-test
 	$(BIN)/python -m bench.database
 	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.report
+
+MILLIONS ?= 100
+bench-history: setup-test
+	$(BIN)/python -m bench.history --millions $(MILLIONS) $(if $(FOLDER),--folder $(FOLDER)) $(ARGS)
 
 docs: setup-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

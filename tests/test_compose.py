@@ -72,7 +72,10 @@ def test_the_deployment_has_the_services_that_the_documentation_names():
         *("escalation", "synthetic", "prometheus", "grafana", "fleet", "scad", "operator", "housekeeping"),
     }
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    assert profiles == {"fleet": ["fleet"], **{name: ["tools"] for name in ("scad", "operator", "housekeeping")}}
+    assert profiles == {
+        "fleet": ["fleet"],
+        **{name: ["tools"] for name in ("scad", "operator", "housekeeping")},
+    }
     assert {"init", "grants", "topics", "scad", "operator", "housekeeping"} == ONE_SHOT
 
 
