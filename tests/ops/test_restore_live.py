@@ -108,8 +108,9 @@ class Machine:
 
 
 def unit_of_backups(folder: str) -> str:
-    """The command of the page's unit scad-backup.service."""
-    (command,) = re.findall(r"^ExecStart=/opt/scad/bin/(scad backup .*)$", PAGE, re.MULTILINE)
+    """The command of the unit scad-backup.service, which the page has the operator install."""
+    unit = (ROOT / "deploy/systemd/scad-backup.service").read_text()
+    (command,) = re.findall(r"^ExecStart=/opt/scad/bin/(scad backup .*)$", unit, re.MULTILINE)
     return command.replace("/var/backups/scad", folder)
 
 
