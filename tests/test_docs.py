@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import textwrap
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import prometheus_client
 import pytest
 import typer
+import yaml
 
 import scad
 from alerts.enrolment import parse_enrolment
@@ -24,6 +29,11 @@ from streams.protocols import load_published
 
 ROOT = Path(scad.__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+EVERY_PAGE = [
+    page
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if "prose" not in page.parts  # templates of generated pages, which are looked at themselves
+]
 OPERATION = (ROOT / "docs/operation.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 DAY_MS = 86_400_000
@@ -137,11 +147,51 @@ def test_every_path_that_is_named_exists(page):
         assert drawn or (ROOT / path).exists(), path
 
 
-def test_the_shell_lines_are_shell():
-    for text in (OPERATION, (ROOT / "docs/firmware.md").read_text()):
-        for block in blocks(text, "sh"):
-            done = subprocess.run(["/bin/sh", "-n"], input=block, capture_output=True, text=True)
-            assert done.returncode == 0, f"{block}\n{done.stderr}"
+def shell(block: str) -> None:
+    done = subprocess.run(["/bin/sh", "-n"], input=block, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(done.stderr)
+
+
+READ: dict[str, Callable[[str], object]] = {
+    "json": json.loads,
+    "python": lambda block: compile(block, "block", "exec"),
+    "sh": shell,
+    "toml": tomllib.loads,
+    "yaml": lambda block: list(yaml.safe_load_all(block)),
+}
+SHOWN = {"", "mermaid", "sql", "text"}  # for people's eyes; SQL is run where a page says so
+
+
+def code_blocks(text: str) -> list[tuple[str, str]]:
+    """(language, content) of every fenced block, also of those that are indented in a list."""
+    found = re.findall(r"^ *(?:[0-9]+\. |- )?```([^\n`]*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [(language.strip(), textwrap.dedent(block)) for language, block in found]
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_code_block_is_what_it_says_it_is(page):
+    text = page.read_text()
+    found = code_blocks(text)
+    assert 2 * len(found) == text.count("```")  # none is left open
+    for language, block in found:
+        assert language in READ.keys() | SHOWN, f"{language}: {block}"
+        if language in READ:
+            try:
+                READ[language](block)
+            except (ValueError, SyntaxError, yaml.YAMLError) as fault:
+                pytest.fail(f"{language}: {fault}\n{block}", pytrace=False)
+
+
+@pytest.mark.parametrize(
+    ("language", "block"),
+    [("json", "{,}"), ("python", "if"), ("sh", "if true"), ("toml", "a ="), ("yaml", "a: [")],
+)
+def test_a_block_that_is_not_what_it_says_is_noticed(language, block):
+    ((said, content),) = code_blocks(f"- in a list:\n\n  ```{language}\n  {block}\n  ```\n")
+    assert (said, content) == (language, f"{block}\n")
+    with pytest.raises((ValueError, SyntaxError, yaml.YAMLError)):
+        READ[language](content)
 
 
 def test_the_scripts_can_be_run():
