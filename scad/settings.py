@@ -71,6 +71,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Readings a second that a worker takes from the backlog lane; below what it can do, so that live ones pass."""
     tick_seconds: float = 15.0
     """Wall seconds between two ticks of the worker: no-reading is at most this late."""
+    session_seconds: Annotated[float, msgspec.Meta(ge=2, le=300)] = 10.0
+    """After this long without a sign of life a worker's partitions go to others. Below 2 s a busy moment is taken
+    for a death; above 300 s, Kafka's own rest of a group, nobody would wait."""
+    synthetic_password: str = ""
+    """MQTT password of `scad synthetic`; empty: none, or that of its --accounts."""
+    fleet_password: str = ""
+    """One MQTT password for all devices of `scad fleet`; empty: none, or those of its --accounts."""
     second_factor: str = ""
     """Roles that must have a second factor, comma separated; people of others may have one."""
     oidc_issuer: str = ""

@@ -372,6 +372,7 @@ def header(headers: Iterable[tuple[str, bytes]] | None, name: str) -> str | None
 
 def consumer_timings(settings: Settings) -> dict[str, Any]:
     """What Faust's own consumer needs to know of the same timings, in seconds and milliseconds."""
-    session_ms = TANSU_SESSION_MS if settings.kafka_embedded else SESSION_MS
-    wait_ms = TANSU_FETCH_WAIT_MS if settings.kafka_embedded else FETCH_WAIT_MS
-    return {"session_seconds": session_ms / 1000, "fetch_wait_ms": wait_ms}
+    tansu = settings.kafka_embedded
+    session = min(settings.session_seconds, TANSU_SESSION_MS / 1000) if tansu else settings.session_seconds
+    wait_ms = TANSU_FETCH_WAIT_MS if tansu else FETCH_WAIT_MS
+    return {"session_seconds": session, "fetch_wait_ms": wait_ms}

@@ -21,7 +21,7 @@ import scad
 from alerts.enrolment import parse_enrolment
 from alerts.feed.metrics import FeedMetrics
 from scad.main import build_app
-from scad.settings import Settings
+from scad.settings import Settings, SettingsError, load_settings
 from streams import metrics, topics, worker, writer
 from streams.history import DENSE_HORIZON_MS, HORIZON_MS, SLACK_MS
 from streams.kafka import SESSION_MS, SPECS
@@ -37,6 +37,7 @@ EVERY_PAGE = [
 OPERATION = (ROOT / "docs/operation.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 DAY_MS = 86_400_000
+OF_THE_TESTS = {"SCAD_REQUIRE_SERVICES", "SCAD_SERVICES_DIR"}  # of `python -m scad.services`, for developers
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -59,6 +60,33 @@ def test_the_table_of_settings_has_every_setting_with_its_default():
         shown, meaning = table[f"SCAD_{field.name.upper()}"]
         assert shown == (f"`{default}`" if default else "(empty)"), field.name
         assert meaning
+
+
+def test_no_command_reads_a_variable_that_is_not_in_the_table():
+    known = {f"SCAD_{field.name.upper()}" for field in msgspec.structs.fields(Settings)}
+    for command in commands_below(typer.main.get_command(build_app())):
+        for parameter in command.params:
+            assert parameter.envvar is None, f"{command.name}: {parameter.envvar} belongs into scad.settings"
+    for folder in ("alerts", "devices", "scad", "streams"):
+        for path in (ROOT / folder).rglob("*.py"):
+            named = {
+                name.removesuffix("_FILE") for name in re.findall(r"\bSCAD_[A-Z_]+[A-Z]\b", path.read_text())
+            }
+            assert named <= known | OF_THE_TESTS, path
+
+
+def commands_below(command):
+    yield command
+    for below in getattr(command, "commands", {}).values():
+        yield from commands_below(below)
+
+
+def test_every_wrong_setting_is_named_at_once_whichever_process_needs_it():
+    wrong = {"SCAD_SESSION_SECONDS": "1", "SCAD_PARTITIONS": "many", "SCAD_OTEL_SHARE": "2"}
+    with pytest.raises(SettingsError) as refused:
+        load_settings({**wrong, "SCAD_SYNTHETIC_PASSWORD_FILE": "/nowhere/at/all"})
+    for name in (*wrong, "SCAD_SYNTHETIC_PASSWORD_FILE"):
+        assert name in str(refused.value)
 
 
 def test_the_table_of_topics_is_that_of_the_program():
@@ -101,6 +129,7 @@ def test_every_protocol_is_named():
 def test_the_figures_are_those_of_the_program():
     assert f"({HORIZON_MS // DAY_MS} days; {DENSE_HORIZON_MS // DAY_MS} for continuous" in ARCHITECTURE
     assert SLACK_MS == 7 * DAY_MS  # "and a week more"
+    assert Settings().session_seconds == SESSION_MS / 1000  # bridges and writers leave their groups as late
     assert f"replaced by the others after {SESSION_MS // 1000} seconds" in OPERATION
     assert (worker.STUCK_SECONDS, worker.DEAD_SECONDS) == (120, 600)  # 2 and 10 minutes
     assert Settings().tick_seconds == 15  # "every 15 s"

@@ -56,7 +56,8 @@ def fleet(
     ] = None,
     accounts: Annotated[Path | None, typer.Option(help='JSON file {"device": "MQTT password"}.')] = None,
     password: Annotated[
-        str | None, typer.Option(envvar="SCAD_FLEET_PASSWORD", help="One MQTT password for all devices.")
+        str | None,
+        typer.Option(help="One MQTT password for all devices; safer in SCAD_FLEET_PASSWORD."),
     ] = None,
     certificates: Annotated[
         Path | None,
@@ -98,7 +99,7 @@ def fleet(
     goes on from there.
     With --replay the status is 1 when a reading was rejected.
     """
-    password_of = _passwords(accounts, password)
+    password_of = _passwords(accounts, password or _settings().fleet_password or None)
     recordings = [*(replay or []), *(files or [])]
     if files and not replay:
         _wrong(f"{files[0]}: a recording is sent with --replay {files[0]}")

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     def synthetic(
         every: Annotated[float, typer.Option(min=1, help="Seconds between two readings.")] = 60.0,
         password: Annotated[
-            str | None, typer.Option(envvar="SCAD_SYNTHETIC_PASSWORD", help="The device's MQTT password.")
+            str | None, typer.Option(help="The device's MQTT password; safer in SCAD_SYNTHETIC_PASSWORD.")
         ] = None,
         accounts: Annotated[
             Path | None, typer.Option(help='JSON file {"device": "MQTT password"}, as of `scad fleet`.')
@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
             signal.signal(number, lambda *_: stop.set())
         with opened_database(EnrolmentError) as (settings, conn):
             clock = settings.make_clock()
+            password = password or settings.synthetic_password or None
             configure_logs(settings.log_level, "synthetic")
             known = conn.execute(
                 "select 1 from scad.assignment where device = %s", (reading.DEVICE,)

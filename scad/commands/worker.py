@@ -18,10 +18,9 @@ def worker(
     session_seconds: Annotated[
         float | None,
         typer.Option(
-            envvar="SCAD_SESSION_SECONDS",
             min=2.0,
             max=300.0,
-            help="After this long without a sign of life other workers take over (default 10).",
+            help="After this long without a sign of life other workers take over (SCAD_SESSION_SECONDS).",
         ),
     ] = None,
 ) -> None:
