@@ -20,11 +20,10 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from devices.times import BadTimeError, parse_instant
 from scad.clock import Clock
 from scad.settings import Settings
 from scad.tls import faust_credentials
-from streams import kafka, metrics, topics
+from streams import kafka, metrics, stages, topics
 from streams.abreast import Abreast
 from streams.dated import decode_version, is_protocol
 from streams.intake import Interval, encode_quarantine
@@ -205,21 +204,12 @@ class Agents:
         for records, readings in parts(batch.records):
             left -= len(records)
             await asyncio.sleep(self._throttle.wait_s(readings, monotonic()))
-            metrics.BACKLOG_AGE.set(self._age_s(records[0]))
+            metrics.BACKLOG_AGE.set(stages.age_s(records[0], self._parts.clock.now_ms()))
             handler = partial(self._telemetry.handle, records)
             if not await self._work("backlog", batch, handler, len(records), last=left == 0):
                 return
             metrics.BACKLOG_READINGS.inc(readings)
         metrics.BACKLOG_AGE.set(0)
-
-    def _age_s(self, record: ConsumerRecord) -> float:
-        """For how long a record has been in Kafka, by the deployment's clock."""
-        received_at = kafka.header(record.headers, topics.HEADER_RECEIVED_AT)
-        try:
-            since_ms = record.timestamp if received_at is None else parse_instant(received_at)[0]
-        except BadTimeError:
-            since_ms = record.timestamp
-        return max(0, self._parts.clock.now_ms() - since_ms) / 1000
 
     async def _work(
         self,
@@ -255,6 +245,7 @@ class Agents:
 
     async def intake(self, batch: Batch, grant: Grant) -> None:
         await self._telemetry.handle(batch.records, grant)
+        stages.passed("accepted", batch.records[0], self._parts.clock.now_ms())
 
     async def readings(self, batch: Batch, grant: Grant) -> None:
         work: dict[str, Work] = {}
@@ -270,6 +261,7 @@ class Agents:
                 asked = work[patient] = Work(readings_next=batch.next)
             asked.readings.append(record)
         await self._put_aside(bad + await self._patients.change(grant, work))
+        stages.passed("evaluated", batch.records[0], self._parts.clock.now_ms())
 
     async def care_plans(self, batch: Batch, grant: Grant) -> None:
         work: dict[str, Work] = {}

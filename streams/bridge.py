@@ -358,6 +358,8 @@ class Bridge:
                 self._busy_since = monotonic()
                 await produce(producer, self._records(batch))
                 self._busy_since = None
+                age_ms = self._clock.now_ms() - batch[0].received_at_ms
+                metrics.STAGE_SECONDS.labels("received").observe(max(0, age_ms) / 1000)
                 self._acknowledge(batch)
                 follow_payloads(batch)
 

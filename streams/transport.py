@@ -33,6 +33,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from streams import metrics
+
 MADE_FOR = "0.15.3"
 if faust.__version__ != MADE_FOR:
     raise ImportError(
@@ -156,6 +158,7 @@ class BatchConsumer(driver.Consumer):
     def _own_state(self) -> None:
         self._round = 0
         self._draining = True  # until positions are known
+        self._paused_at = monotonic()
         self._expected: dict[TP, int] = {}
         self._doubted: dict[TP, int] = {}
         self._done: dict[TP, int] = {}
@@ -330,6 +333,9 @@ class BatchConsumer(driver.Consumer):
         self._done = dict(positions)
         self._committed = dict(positions)
         self._draining = False
+        if not self.positioned.is_set():
+            metrics.ROUNDS.inc()
+            metrics.RECOVERY.set(monotonic() - self._paused_at)
         self.positioned.set()
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
@@ -369,6 +375,8 @@ class BatchConsumer(driver.Consumer):
     async def drain(self) -> None:
         """Begin nothing new, let the batch in hand finish within its time, and commit it."""
         self._draining = True
+        if self.positioned.is_set():
+            self._paused_at = monotonic()
         self.positioned.clear()
         try:
             async with asyncio.timeout(self.app.conf.broker_rebalance_timeout * DRAIN_SHARE):

@@ -27,6 +27,7 @@ from alerts.store.connection import Connection
 from alerts.store.offsets import Move, OffsetsMovedError
 from scad.clock import Clock
 from scad.settings import Settings
+from streams import stages, topics
 from streams.kafka import ensure_topics, make_consumer, started
 from streams.placing import place
 from streams.writing import TOPICS, Written, write_batch
@@ -206,6 +207,9 @@ class Writer:
             if at in self._next:
                 self._next[at] = move.next_offset
         self._count(written)
+        for at, batch in fetched.items():
+            if at.topic == topics.READINGS and batch:
+                stages.passed("stored", batch[0], self._clock.now_ms())
         oldest_ms = min(record.timestamp for record in records)
         LAG_SECONDS.set(max(0.0, (self._clock.wall() - oldest_ms) / 1000))
         return True

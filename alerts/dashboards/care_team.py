@@ -104,6 +104,17 @@ select patient, count(*) as "alerts", count(*) filter (where peak_severity = 'hi
  limit 10
 """
 
+# Each time that an alert was kept from the queue is an event of it; why, stands on the alert while it holds.
+KEPT_BACK = f"""
+select {DAY} as time,
+       case when e.event = 'inhibited' then 'inhibited' else coalesce(a.suppressed, 'held, since released') end
+       as metric, count(*) as value
+  from scad.panel_alert a join scad.alert_event e using (alert)
+ where {RAISED} and e.event in ('inhibited', 'suppressed')
+ group by 1, 2
+ order by 1, 2
+"""
+
 # As the page computes it (alerts/feed/adherence.py): days of Europe/Paris, a day counts at most what the plan asks
 # for, a plan that asks less often than daily counts days. Whole days only; those since the plan began.
 ADHERENCE_DAYS = 90  # of the range, its last: two years of a thousand patients would take seconds
@@ -266,6 +277,19 @@ def board(page_url: str) -> Board:
                         ((None, "red"), (0.5, "orange"), (0.8, "green")),
                         units={"tercile": "none", "patients": "short"},
                         overrides={"lowest": TEXT, "mean": TEXT, "highest": TEXT},
+                    ),
+                    Panel(
+                        "Kept from the queue, by cause",
+                        "timeseries",
+                        "How often an alert was kept from the queue, by the day it was raised: inhibited (inside a graver "
+                        "one of the same problem), refractory (soon after it was closed), absence (the patient is "
+                        "away), or held for one of the last two and released since. All stay in the patient's file.",
+                        "more is held back than rings: is an absence without end on record, or does one rule repeat "
+                        "itself? See *Noisiest rules*, column *held back*, and *why* on the patient's page.",
+                        "short",
+                        [Sql(KEPT_BACK, "time_series")],
+                        ((None, "green"), (100, "red")),
+                        least=0,
                     ),
                     Panel(
                         "Noisiest rules",

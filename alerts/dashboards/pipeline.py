@@ -192,6 +192,32 @@ def board() -> Board:
                         least=0,
                     ),
                     Panel(
+                        "Age of a reading, by stage",
+                        "timeseries",
+                        "Since the bridge received it: in Kafka (received), decided by the intake (accepted), through "
+                        "the rules (evaluated), in the database (stored). 19 of 20 batches; the first reading of each "
+                        "stands for it.",
+                        "the first stage that is slow holds up those behind it. Received: Kafka. Accepted, evaluated: "
+                        f"{_runbook('ScadWorkerLag')}. Stored: {_runbook('ScadDatabaseBehind')}. After an outage the "
+                        "backlog raises the last two.",
+                        "s",
+                        [Prom(_quantile(0.95, "scad_stage_seconds", "stage"), "{{stage}}")],
+                        ((None, "green"), (10, "orange"), (30, "red")),
+                        least=0,
+                    ),
+                    Panel(
+                        "Time of the last takeover",
+                        "timeseries",
+                        "How long partitions stood still while a worker took them over and read their patients' state; "
+                        "the slowest worker.",
+                        "alerts of those patients came as late. Each worker holds too many patients: add one "
+                        f"(docs/capacity.md); it happens again and again: {_runbook('ScadRebalances')}.",
+                        "s",
+                        [Prom("max(scad_worker_recovery_seconds)", "takeover")],
+                        LIMIT_60,
+                        least=0,
+                    ),
+                    Panel(
                         "How late readings come",
                         "timeseries",
                         "From measured to received: half of the readings, and 19 of 20, came within this time.",

@@ -53,7 +53,7 @@ LABELS = {
         "channel",
         "level",
     ),
-    *("method", "route", "status", "action", "class", "severity", "partition", "lane", "le"),
+    *("method", "route", "status", "action", "class", "severity", "partition", "lane", "stage", "le"),
 }
 """Labels whose values are a short list that the code knows. Never a device, a patient, a person or an address."""
 FROM_OUTSIDE = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}

@@ -37,6 +37,7 @@ def as_grafana(postgres: Postgres, database: str) -> psycopg.Connection[Any]:
 def add_to_ward(conn: psycopg.Connection[Any]) -> None:
     """Outcomes, a second plan, states of devices, refusals, a wrong clock, and the synthetic reading's patient."""
     judge(conn)
+    hold_back(conn)
     second_plans(conn)
     fleet(conn)
     refusals(conn)
@@ -77,6 +78,27 @@ def judge(conn: psycopg.Connection[Any]) -> None:
                 "update scad.alert set state = %s, outcome = %s, false_reason = %s, closed_by = 'infirmiere',"
                 " closed_at = %s, closed_severity = peak_severity, closed_condition = %s where alert = %s",
                 [state, outcome, why, seen + timedelta(minutes=20), condition, alert],
+            )
+
+
+def hold_back(conn: psycopg.Connection[Any]) -> None:
+    """Of every six alerts one was inhibited twice, one is held while its patient is away, one was held and released."""
+    rows = conn.execute(
+        "select alert, patient, raised_stored_at from scad.alert where state <> 'superseded' and class = 'clinical'"
+        " order by raised_stored_at desc, alert"
+    ).fetchall()
+    told = (("inhibited", "released", "inhibited"), ("suppressed",), ("suppressed", "released"))
+    for number, (alert, patient, raised) in enumerate(rows):
+        for event in told[number % 6] if number % 6 < len(told) else ():
+            conn.execute(
+                "insert into scad.alert_event (at, recorded_at, patient, alert, kind, event, actor, body)"
+                " values (%s, %s, %s, %s, 'action', %s, 'engine', '{}')",
+                [raised, raised, patient, alert, event],
+            )
+        if number % 6 == 1:
+            conn.execute(
+                "update scad.alert set suppressed = 'absence', suppressed_until = %s where alert = %s",
+                [raised + timedelta(days=3), alert],
             )
 
 

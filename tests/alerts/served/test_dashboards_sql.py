@@ -49,6 +49,7 @@ CARE_TEAM: Expected = {
     "Led to an action": figures.acted,
     "Judged at all": figures.judged,
     "Adherence by tercile": figures.terciles,
+    "Kept from the queue, by cause": figures.kept_back,
     "Noisiest rules": figures.noisy_rules,
     "Noisiest patients": figures.noisy_patients,
 }

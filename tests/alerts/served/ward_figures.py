@@ -46,8 +46,12 @@ def read_rows(conn: psycopg.Connection[Any]) -> dict[str, list[Row]]:
         " from scad.device d left join scad.assignment a on a.device = d.device and a.to_at is null"
         " left join scad.device_status s on s.device = d.device",
         "refused": "select * from scad.quarantine",
+        "events": "select alert, event from scad.alert_event where alert is not null order by id",
     }
     found = {name: rows_of(conn, query) for name, query in queries.items()}
+    by_alert = grouped(found["events"], lambda row: row["alert"])
+    for alert in found["alerts"]:
+        alert["events"] = [row["event"] for row in by_alert.get(alert["alert"], ())]
     for reading in found["readings"]:
         reading["day"] = reading["measured_at"].astimezone(PARIS).date()
     return found
@@ -359,6 +363,17 @@ def acted(f: Figures) -> Rows:
 def judged(f: Figures) -> Rows:
     ended = [a for a in f.raised() if a["state"] in ("resolved", "false-alert", "cleared")]
     return [(sum(verdict(a) is not None for a in ended) / len(ended),)]
+
+
+def kept_back(f: Figures) -> Rows:
+    found: Counter[tuple[datetime, str]] = Counter()
+    for a in f.raised():
+        day = midnight(a["raised_stored_at"].astimezone(PARIS).date())
+        held = a["suppressed"] or "held, since released"
+        for event in a["events"]:
+            if event in ("inhibited", "suppressed"):
+                found[day, event if event == "inhibited" else held] += 1
+    return [(day, cause, n) for (day, cause), n in sorted(found.items())]
 
 
 def noisy_rules(f: Figures) -> Rows:
