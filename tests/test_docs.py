@@ -26,6 +26,7 @@ from streams import metrics, topics, worker, writer
 from streams.history import DENSE_HORIZON_MS, HORIZON_MS, SLACK_MS
 from streams.kafka import SESSION_MS, SPECS
 from streams.protocols import load_published
+from streams.stored import FORMAT, READABLE
 
 ROOT = Path(scad.__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -133,6 +134,12 @@ def test_the_figures_are_those_of_the_program():
     assert f"replaced by the others after {SESSION_MS // 1000} seconds" in OPERATION
     assert (worker.STUCK_SECONDS, worker.DEAD_SECONDS) == (120, 600)  # 2 and 10 minutes
     assert Settings().tick_seconds == 15  # "every 15 s"
+
+
+def test_the_page_on_upgrades_names_the_state_formats_of_the_program():
+    readable = " and ".join(str(number) for number in READABLE)
+    page = (ROOT / "docs/capacity.md").read_text()
+    assert f"**This release writes format {FORMAT}, and reads {readable}.**" in page
 
 
 @each_page
