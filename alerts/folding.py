@@ -22,6 +22,7 @@ from alerts.lifecycle import (
     snoozed_in_full,
 )
 from alerts.row import FACTS, SEEN, AlertRow, Consequence, covers, worse
+from alerts.undoing import hand_over
 from devices.times import parse_instant
 from streams.signal import AlertSignal, Severity
 
@@ -201,10 +202,7 @@ def _carry(olds: list[AlertRow], source: AlertRow, new: AlertRow) -> list[Conseq
     assigned = [old for old in olds if old.assignee is not None]
     if new.assignee is None and assigned:
         new.assignee = max(assigned, key=lambda old: (_acted_at(old), old.alert)).assignee
-    if new.last_action is not None:  # so that it can be undone on the new alert
-        changes = new.last_action["changes"].items()
-        patched = {name: [before, getattr(new, name)] for name, (before, _) in changes}
-        new.last_action = {**new.last_action, "changes": patched}
+    hand_over(source, new)  # so that it can be undone on the new alert
     facts = {name: getattr(new, name) for name in FACTS if name != "last_action"}
     if all(was[name] == value for name, value in facts.items()):
         return []

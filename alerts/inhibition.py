@@ -35,7 +35,7 @@ NO_READING = "no-reading"
 PROBLEMS: Mapping[str, tuple[str, ...]] = {
     "fluid": ("composite", "weight-gain-1d", "weight-gain-3d", "weight-gain-7d", "dry-weight", "weight-macd",
               "weight-cusum"),
-    "blood-pressure-high": ("bp-crisis", "bp-weekly-mean", "bp-personal"),
+    "blood-pressure-high": ("bp-crisis", "bp-high", "bp-weekly-mean", "bp-personal"),
     "glucose-low": ("glucose-very-low", "glucose-low", "glucose-falling"),
     "glucose-high": ("glucose-very-high", "glucose-high"),
     "breathing": ("news2", "spo2-low", "spo2-drop"),
@@ -46,6 +46,21 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Kin rules by problem; a rule that is in none is a problem of its own. Opposite dangers (pressure high and
 low, glucose high and low) are never one problem. A device that fails is the likely cause of a silence."""
+
+ALONE: Mapping[str, str] = {
+    "weight-loss": "the opposite of congestion: a diuretic that is too strong",
+    "symptoms": "the patient's own words, which somebody has to read whatever the scales say",
+    "bp-low": "the opposite of high pressure",
+    "temperature": "an infection asks for another call than breathing does, and for one even where both are true",
+    "atrial-fibrillation": "asks whether the patient is anticoagulated, not how fast the heart is",
+    "implant-event": "the maker's platform reports it; what it found may be none of what the readings show",
+    "inr-low": "the opposite of too much anticoagulation: a clot, not a bleeding",
+    "ttr-low": "months out of range, low and high: one INR does not answer it",
+    "inr-overdue": "a date, not a reading",
+    "clock-fault": "a clock that is wrong neither causes a silence nor is one",
+}
+"""Published rules that are a problem of their own, and why. A test refuses a rule that is neither here nor above:
+whoever adds one decides what its kin are."""
 
 LEADS: Mapping[str, str] = {"silence": NO_READING}
 """Rules that lead their problem whatever the severities."""

@@ -9,11 +9,12 @@ reference; docs/alerts.md has the picture.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import msgspec
 
 from alerts.row import AlertRow, covers
+from alerts.undoing import record, standing, take_back
 
 State = Literal[
     "open", "escalated", "acknowledged", "in-progress", "snoozed", "resolved", "false-alert", "cleared", "superseded"
@@ -92,7 +93,8 @@ class ActionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants done. `version`: the one that the person has seen (None: whatever it is).
 
     `reason`: words for a snooze and for a resolve while the condition holds, a code of FALSE_REASONS for a
-    false alert. `until` in milliseconds. `to`: login of the assignee, "" for nobody.
+    false alert. `until` in milliseconds. `to`: login of the assignee, "" for nobody. `undoes`: the action that an
+    undo means to take back (None: the newest); where somebody has done another since, it is refused.
     """
 
     action: Action
@@ -102,6 +104,7 @@ class ActionRequest(msgspec.Struct, frozen=True, kw_only=True):
     until: int | None = None
     outcome: str | None = None
     to: str | None = None
+    undoes: Action | None = None
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,18 +194,19 @@ def decide(row: AlertRow, request: ActionRequest, by: str, at_ms: int) -> Decide
     refusal = refusal or _EFFECTS[request.action](after, request, by, at_ms)
     if refusal is not None:
         who, when = who_made_it(row, state)
+        if request.action == "undo" and refusal == "stale" and row.last_action is not None:
+            who, when = row.last_action["by"], row.last_action["at"]
         return Refused(refusal=refusal, by=who, at=when)
     after.state = settled_state(after)
     after.changed_at = at_ms
-    changes = _changes(row, after)
-    if request.action not in ("note", "escalate") and by != CLOCK:
-        after.last_action = {"action": request.action, "by": by, "at": at_ms, "changes": changes}
+    if request.action not in ("note", "escalate", "undo") and by != CLOCK:
+        record(row, after, request.action, by, at_ms)
     said = {"note": request.note, "reason": request.reason, "outcome": request.outcome, "to": request.to}
     body: dict[str, object] = {key: value for key, value in said.items() if value not in (None, "")}
     body |= {"before": state, "after": after.state, "severity": row.peak_severity}
     if request.action == "undo":
-        assert row.last_action is not None  # noqa: S101 - the effect refused otherwise
-        body |= {"undoes": row.last_action["action"], "undoes_by": row.last_action["by"]}
+        taken = standing(row)[0]
+        body |= {"undoes": taken["action"], "undoes_by": taken["by"], "undoes_at": taken["at"]}
     if request.action == "snooze":
         body["until"] = request.until
     if request.action == "escalate":
@@ -222,18 +226,6 @@ def who_made_it(row: AlertRow, state: str) -> tuple[str | None, int | None]:
         return row.last_action["by"], row.last_action["at"]
     return row.acknowledged_by, row.acknowledged_at
 
-
-def _changes(before: AlertRow, after: AlertRow) -> dict[str, list[Any]]:
-    """Which facts the action changed: [before, after] by name."""
-    names = (name for name in _UNDOABLE if getattr(before, name) != getattr(after, name))
-    return {name: [getattr(before, name), getattr(after, name)] for name in names}
-
-
-_UNDOABLE = (
-    *("acknowledged_by", "acknowledged_at", "acknowledged_severity", "assignee", "started_by", "started_at"),
-    *("snoozed_by", "snoozed_at", "snoozed_until", "snooze_reason", "snoozed_severity", "outcome"),
-    *("false_reason", "closed_by", "closed_at", "closed_severity", "closed_condition", "close_reason"),
-)
 
 Effect = Callable[[AlertRow, ActionRequest, str, int], Refusal | None]
 
@@ -336,15 +328,12 @@ def _escalate(row: AlertRow, request: ActionRequest, by: str, at_ms: int) -> Ref
 
 
 def _undo(row: AlertRow, request: ActionRequest, by: str, at_ms: int) -> Refusal | None:
-    """Set back what the last action changed; an undo is such an action, so undoing it does the action again.
-
-    Refused where something else has changed the same facts since (a snooze that ended, a graver episode).
-    """
-    changes = (row.last_action or {}).get("changes") or {}
-    if not changes or any(getattr(row, name) != after for name, (_, after) in changes.items()):
+    steps = standing(row)
+    if not steps:
         return "nothing-to-undo"
-    for name, (before, _) in changes.items():
-        setattr(row, name, before)
+    if request.undoes is not None and request.undoes != steps[0]["action"]:
+        return "stale"  # a colleague has acted since, or was quicker to take it back
+    take_back(row, by, at_ms)
     return None
 
 

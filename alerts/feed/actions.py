@@ -52,6 +52,11 @@ class ActionBody(BaseModel):
     until: AwareDatetime | None = Field(default=None, description="snooze: at most 24 h from now.")
     outcome: Outcome | None = Field(default=None, description="resolve: what was done.")
     to: Login | None = Field(default=None, description="assign: login; empty: nobody.")
+    undoes: PersonsAction | None = Field(
+        default=None,
+        description="undo: the action that is to be taken back; another one done since is refused (`stale`)."
+        " Without it the newest that still stands.",
+    )
 
 
 class SeenAlert(BaseModel):
@@ -108,6 +113,7 @@ def _request(action: PersonsAction, body: ActionBody) -> ActionRequest:
         until=None if body.until is None else from_datetime(body.until),
         outcome=body.outcome,
         to=body.to,
+        undoes=body.undoes,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_rows import HOUR, MINUTE, T0, made
 
-from alerts.inhibition import PROBLEMS, Absence, Surroundings, problem_of, settle
+from alerts.inhibition import ALONE, PROBLEMS, Absence, Surroundings, problem_of, settle
 from alerts.row import AlertRow
 from streams.protocols import load_published
 
@@ -189,6 +189,21 @@ def test_every_rule_of_a_problem_is_a_rule_that_exists_and_in_one_problem_only()
     assert len(named) == len(set(named))
     assert set(named) - published <= {"device-offline"}
     assert problem_of("inr-low") == "inr-low"
+
+
+def test_every_published_rule_has_kin_or_stands_alone_for_a_reason():
+    published = {rule.name for protocol in load_published().protocols.values() for rule in protocol.rules}
+    named = {rule for rules in PROBLEMS.values() for rule in rules}
+    assert published - named == set(ALONE)
+    assert all(ALONE.values())
+
+
+def test_a_crisis_shows_the_high_pressure_inside_itself():
+    fields = {"protocol": "hypertension", "opened_at": T0, "raised_stored_at": T0}
+    high = made("1", rule="bp-high", severity="medium", **fields)
+    crisis = made("2", rule="bp-crisis", **fields)
+    settle([high, crisis], HOME, T0)
+    assert (crisis.hidden, high.inhibited_by) == (False, crisis.alert)
 
 
 RULES = ["weight-gain-1d", "weight-gain-3d", "composite", "bp-low", "no-reading"]

@@ -51,12 +51,24 @@ RULES = {  # two kin, a third of the same problem, a stranger, and the legal one
     NO_READING: "technical",
 }
 EVENT_OF = {event: action for action, event in EVENTS.items()}
+COMPLETE: dict[str, dict[str, Any]] = {
+    "acknowledge": {},
+    "start": {},
+    "snooze": {"reason": "calls back"},
+    "resolve": {"outcome": OUTCOMES[0], "reason": "calls back"},
+    "false-alert": {"reason": FALSE_REASONS[0]},
+}
+"""Actions that can be taken back, with what they need."""
 numbers = count()
 T = TypeVar("T")
 
 severities = st.sampled_from(["low", "medium", "high"])
 rules_ = st.sampled_from(sorted(RULES))
 logins = st.sampled_from(["anne", "paul"])
+
+
+def facts_of_people(row: AlertRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in (*FACTS, "state") if name != "last_action"}
 
 
 class Ward(RuleBasedStateMachine):
@@ -204,6 +216,29 @@ class Ward(RuleBasedStateMachine):
                 assert getattr(after, name) == getattr(expected.row, name), name
         else:
             assert result == expected
+
+    @rule(
+        data=st.data(), actions=st.lists(st.sampled_from(sorted(COMPLETE)), min_size=2, max_size=4), by=logins
+    )
+    def somebody_acts_and_takes_it_all_back(self, data: st.DataObject, actions: list[Any], by: str) -> None:
+        rows = self.rows()
+        if not rows:
+            return
+        which = data.draw(st.sampled_from(sorted(rows)))
+        before = []
+        for action in actions:
+            row = self.rows()[which]
+            fields = COMPLETE[action] | ({"until": self.now + HOUR} if action == "snooze" else {})
+            request = ActionRequest(action=action, **fields)
+            if isinstance(
+                self.run(act(self.aconn, uuid.UUID(which), request, by, to_datetime(self.now))), Done
+            ):
+                before.append((action, facts_of_people(row)))
+        for action, facts in reversed(before):
+            request = ActionRequest(action="undo", undoes=action)
+            result = self.run(act(self.aconn, uuid.UUID(which), request, by, to_datetime(self.now)))
+            assert isinstance(result, Done)
+            assert facts_of_people(self.rows()[which]) == facts
 
     @rule(by=logins)
     def somebody_acknowledges_everything_at_once(self, by: str) -> None:

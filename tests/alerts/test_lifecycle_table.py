@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_rows import HOUR, MINUTE, T0, made
 
 from alerts.lifecycle import (
@@ -26,6 +28,7 @@ from alerts.lifecycle import (
     settled_state,
 )
 from alerts.row import FACTS, AlertRow
+from alerts.undoing import UNDO_MAX
 
 NOW = T0 + HOUR
 
@@ -209,22 +212,91 @@ def test_escalation_ends_at_the_highest_level_and_leaves_hidden_alerts_alone():
     assert (refused.refusal, hidden.refusal) == ("highest-level", "held-back")
 
 
+def facts(row: AlertRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in (*FACTS, "state") if name != "last_action"}
+
+
 @pytest.mark.parametrize("action", ["acknowledge", "start", "assign", "snooze", "resolve", "false-alert"])
-def test_an_undo_brings_every_fact_back_and_an_undo_of_the_undo_does_it_again(action: str):
+def test_an_undo_brings_every_fact_back_and_the_action_can_be_done_again(action: str):
     before = after(made(), "escalate")
     done = after(before, action)
     undone = after(done, "undo", by="paul", at=NOW + MINUTE)
-    again = after(undone, "undo", by="marie", at=NOW + 2 * MINUTE)
-    names = [name for name in FACTS if name != "last_action"]
-    assert [getattr(undone, n) for n in names] == [getattr(before, n) for n in names]
-    assert [getattr(again, n) for n in names] == [getattr(done, n) for n in names]
-    assert (undone.state, again.state) == (before.state, done.state)
+    assert facts(undone) == facts(before)
+    assert isinstance(decide(undone, request("undo"), "paul", NOW), Refused)
+    assert facts(after(undone, action)) == facts(done)
+
+
+def test_an_acknowledgement_under_a_start_is_taken_back_by_a_second_undo():
+    row = after(made(), "acknowledge", "start")
+    states = [row.state, after(row, "undo").state, after(row, "undo", "undo").state]
+    assert states == ["in-progress", "acknowledged", "open"]
+    refused = decide(after(row, "undo", "undo"), request("undo"), "anne", NOW)
+    assert isinstance(refused, Refused)
+    assert refused.refusal == "nothing-to-undo"
+
+
+PEOPLE = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["acknowledge", "start", "assign", "snooze", "wake", "resolve", "false-alert", "note"]
+        ),
+        st.sampled_from(["anne", "paul"]),
+    ),
+    max_size=2 * UNDO_MAX,
+)
+
+
+@given(people=PEOPLE)
+def test_whatever_people_did_is_taken_back_step_by_step_as_far_as_the_bound(people: list[tuple[str, str]]):
+    row, before = made(), []
+    for number, (action, by) in enumerate(people):
+        wanted = request(action, **({"to": f"nurse-{number}"} if action == "assign" else {}))
+        decided = decide(row, wanted, by, NOW + number)
+        if isinstance(decided, Decided):
+            before += [(action, by, facts(row))] if action != "note" else []
+            row = decided.row
+    for action, by, was in reversed(before[-UNDO_MAX:]):
+        undone = decide(row, request("undo", undoes=action), "marie", NOW + HOUR)
+        assert isinstance(undone, Decided)
+        assert (undone.body["undoes"], undone.body["undoes_by"]) == (action, by)
+        row = undone.row
+        assert facts(row) == was
+    last = decide(row, request("undo"), "marie", NOW + HOUR)
+    assert isinstance(last, Refused)
+    assert last.refusal == "nothing-to-undo"
+
+
+def test_who_means_to_take_back_another_step_than_the_newest_is_told_who_was_quicker():
+    row = after(after(made(), "acknowledge"), "start", by="paul", at=NOW + MINUTE)
+    refused = decide(row, request("undo", undoes="acknowledge"), "anne", NOW + HOUR)
+    assert isinstance(refused, Refused)
+    assert (refused.refusal, refused.by, refused.at) == ("stale", "paul", NOW + MINUTE)
+    # of two who take the same step back, the second finds it gone
+    refused = decide(after(row, "undo", by="marie"), request("undo", undoes="start"), "anne", NOW + HOUR)
+    assert isinstance(refused, Refused)
+    assert (refused.refusal, refused.by) == ("stale", "marie")
+
+
+def test_a_snooze_that_time_has_ended_does_not_keep_what_was_done_before_it_from_an_undo():
+    woken = decide(after(made(), "acknowledge", "snooze"), request("wake"), "clock", NOW + 3 * HOUR)
+    assert isinstance(woken, Decided)
+    assert after(woken.row, "undo").state == "open"
+
+
+def test_an_undo_of_an_older_release_is_done_again_by_an_undo():
+    row = after(made(), "acknowledge")
+    assert row.last_action is not None
+    turned = {name: [new, old] for name, (old, new) in row.last_action["changes"].items()}
+    row = after(row, "undo")
+    row.last_action = {"action": "undo", "by": "anne", "at": NOW, "changes": turned}
+    assert after(row, "undo").state == "acknowledged"
 
 
 def test_an_undo_names_what_it_undoes_and_whose_it_was():
-    result = decide(after(made(), "resolve"), request("undo"), "paul", NOW)
+    result = decide(after(made(), "resolve"), request("undo"), "paul", NOW + MINUTE)
     assert isinstance(result, Decided)
-    assert (result.event, result.body["undoes"], result.body["undoes_by"]) == ("undone", "resolve", "anne")
+    said = [result.body[name] for name in ("undoes", "undoes_by", "undoes_at")]
+    assert (result.event, said) == ("undone", ["resolve", "anne", NOW])
 
 
 def test_there_is_nothing_to_undo_before_anybody_acted_nor_after_time_has_overtaken_it():

@@ -85,18 +85,32 @@ def test_a_morning_is_worked_with_keys_alone(feed: RunningFeed, window: Any):
     assert low in (marked(page), low)
 
 
-def test_a_toast_offers_undo_and_the_history_does_too(feed: RunningFeed, window: Any):
+def test_a_toast_offers_undo_and_the_keyboard_and_the_history_do_too(feed: RunningFeed, window: Any):
     page = window(feed)
     alert = signal_in(feed, "p-0")
+    waiting = page.locator(f'[id="a-{alert}"].waiting')
     page.get_by_role("button", name="Acknowledge: Weight gain in 3 days").click()
     page.locator("#toasts").get_by_role("button", name="Undo").click()
     expect(page.locator("#toasts")).to_contain_text("Undone: Weight gain in 3 days")
-    expect(page.locator(f'[id="a-{alert}"].waiting')).to_have_count(1)
+    expect(waiting).to_have_count(1)
     expect_state(feed, alert, "open")
+    page.keyboard.press("j")
+    expect_marked(page, alert)
+    page.keyboard.press("a")
+    expect(waiting).to_have_count(0)
+    page.keyboard.press("a")
+    expect(page.locator("#toasts")).to_contain_text("Started: Weight gain in 3 days")
+    expect(page.locator("#toasts").get_by_role("button", name="Undo")).to_have_count(1)  # of the newest step
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    expect(waiting).to_have_count(1)
+    expect_state(feed, alert, "open")
+    page.keyboard.press("a")
+    expect(waiting).to_have_count(0)
     page.goto(f"{feed.url}/alerts/{alert}")
-    expect(page.locator("table")).to_contain_text("Claire Martin")
-    page.locator("form#undo button").click()  # an undo is undone: it is acknowledged again
-    expect(page.locator(".row .seen")).to_have_count(1)
+    expect(page.locator("table").last).to_contain_text("Claire Martin")
+    page.locator("form#undo button").click()
+    expect(waiting).to_have_count(1)
 
 
 def test_a_colleague_who_was_quicker_is_named_with_the_new_state(feed: RunningFeed, window: Any):

@@ -16,7 +16,8 @@ const IMPOSSIBLE = {
   "in-progress": ["wake", "acknowledge", "start"],
 };
 
-const done = []; // what was done here, for undo: {alert, patient, rule}
+const done = []; // what was done here, for undo, each with its action
+let undoing = Promise.resolve(); // one after the other: of two at once the older step could come first
 let ended = () => {};
 
 // ---- Messages
@@ -25,6 +26,7 @@ export function toast(text, undoOf = null) {
   const line = document.createElement("p");
   line.append(text);
   if (undoOf !== null) {
+    document.querySelector(`#toasts [data-undo="${undoOf.alert}"] button`)?.remove(); // the newest comes first
     line.dataset.undo = undoOf.alert;
     const button = document.createElement("button");
     button.type = "button";
@@ -76,26 +78,30 @@ export async function act(target, action, body = {}) {
   if (answer === null) return null;
   const problem = answer.ok ? null : refusal(answer);
   if (answer.ok) {
-    if (action !== "undo" && action !== "note") done.push(target);
-    toast(say(`did.${action}`, { rule: target.rule }), action === "undo" || action === "note" ? null : target);
+    const step = action === "undo" || action === "note" ? null : { ...target, action };
+    if (step !== null) done.push(step);
+    toast(say(`did.${action}`, { rule: target.rule }), step);
   }
   if (isQueue) refreshOwn([target.patient]);
   else location.reload();
   return problem;
 }
 
-async function undo(target) {
-  document.querySelector(`#toasts [data-undo="${target.alert}"]`)?.remove(); // what it offers is being done
-  const place = done.lastIndexOf(target);
+/** Take back that step and no other: where a colleague has acted since, the server refuses. */
+function undo(step) {
+  document.querySelector(`#toasts [data-undo="${step.alert}"]:has(button)`)?.remove(); // what it offers is being done
+  const place = done.lastIndexOf(step);
   if (place >= 0) done.splice(place, 1);
-  const problem = await act(target, "undo");
-  if (problem !== null) toast(problem);
+  undoing = undoing.then(async () => {
+    const problem = await act(step, "undo", { undoes: step.action });
+    if (problem !== null) toast(problem);
+  });
 }
 
 export function undoLast() {
-  const target = done.at(-1);
-  if (target === undefined) toast(texts["refusal.nothing-to-undo"]);
-  else undo(target);
+  const step = done.at(-1);
+  if (step === undefined) toast(texts["refusal.nothing-to-undo"]);
+  else undo(step);
 }
 
 /** What an action is about, from an element inside the alert. */

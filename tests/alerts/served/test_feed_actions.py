@@ -53,8 +53,10 @@ def test_an_alert_is_worked_on_from_the_first_look_to_the_outcome_and_back(feed:
         ("snooze", {"until": until, "reason": "calls back"}, "snoozed"),
         ("wake", {}, "in-progress"),
         ("resolve", {"outcome": "advice", "reason": "extra tablet"}, "resolved"),
-        ("undo", {}, "in-progress"),
-        ("undo", {}, "resolved"),
+        ("undo", {"undoes": "resolve"}, "in-progress"),
+        ("undo", {}, "snoozed"),
+        ("wake", {}, "in-progress"),
+        ("resolve", {"outcome": "advice", "reason": "extra tablet"}, "resolved"),
     ]
     for action, body, state in steps:
         answer = do(nurse, alert, action, **body)
@@ -63,7 +65,29 @@ def test_an_alert_is_worked_on_from_the_first_look_to_the_outcome_and_back(feed:
     assert (found["alert"]["assignee"], found["alert"]["outcome"]) == ("medecin", "advice")
     assert [step["event"] for step in reversed(found["events"])][1:] == [
         "acknowledged", "assigned", "started", "noted", "snoozed", "woken", "resolved", "undone", "undone",
+        "woken", "resolved",
     ]  # fmt: skip
+
+
+def test_an_acknowledgement_and_a_start_are_both_taken_back_by_two_undos(feed: RunningFeed):
+    alert = raise_alert(feed)
+    nurse, doctor = feed.client("infirmiere"), feed.client("medecin")
+    steps = [
+        ("acknowledge", "acknowledged"),
+        ("start", "in-progress"),
+        ("undo", "acknowledged"),
+        ("undo", "open"),
+    ]
+    for action, state in steps:
+        assert do(nurse, alert, action).json()["alert"]["state"] == state
+    refused = do(nurse, alert, "undo")
+    assert (refused.status_code, refused.json()["error"]) == (409, "nothing-to-undo")
+    do(nurse, alert, "acknowledge")
+    do(doctor, alert, "start")
+    late = do(nurse, alert, "undo", undoes="acknowledge")
+    body = late.json()
+    assert late.status_code == 409
+    assert (body["error"], body["by"], body["alert"]["state"]) == ("stale", "Dr Paul Hamelin", "in-progress")
 
 
 def test_who_is_late_is_told_by_whom_and_sees_the_new_state(feed: RunningFeed):
