@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from alerts.feed import assemble, queries, sessions
+from alerts.feed.basis import basis_of
 from alerts.feed.context import FeedDep, SeeingDep, SessionDep
 from alerts.feed.models import (
     AlertDetail,
@@ -210,9 +211,10 @@ async def alerts(
 
 @api.get("/alerts/{alert}", responses=answers(404))
 async def alert(feed: FeedDep, viewer: SeeingDep, alert: UUID) -> AlertDetail:
-    """An alert and everything that happened to it, the latest step first."""
+    """An alert, what it rests on, and everything that happened to it, the latest step first."""
     async with feed.database.reading(viewer) as conn:
         found = await queries.alert(conn, viewer, alert)
         if found is None:
             _missing("alert")
-        return AlertDetail(alert=found, events=await queries.events(conn, which=alert))
+        events = await queries.events(conn, which=alert)
+        return AlertDetail(alert=found, basis=await basis_of(conn, found), events=events)

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from alerts.actions import BULK_MAX
 from alerts.feed import queries, queue_queries
 from alerts.feed.acting import perform, perform_in_bulk
+from alerts.feed.basis import basis_of
 from alerts.feed.context import ActingDep, Feed, FeedDep, SeeingDep, language_of, render
 from alerts.feed.formats import Formats
 from alerts.feed.models import Alert, Conflict
@@ -56,6 +57,7 @@ async def _page(
             return not_found(request, viewer)
         persons = await queries.persons(conn, viewer, [alert.patient])
         events = await queries.events(conn, which=which)
+        basis = await basis_of(conn, alert)
         people = await queue_queries.colleagues(conn, viewer)
     return render(
         request,
@@ -65,6 +67,7 @@ async def _page(
         alert=alert,
         person=persons[alert.patient],
         events=events,
+        basis=basis,
         colleagues=people,
         problem=problem,
         **FORM_VALUES,

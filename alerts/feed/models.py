@@ -336,10 +336,53 @@ class Readings(Model):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
 
+class DecidingReading(Evidence):
+    """A reading that decided. `received_at` is null for one that is not stored (yet)."""
+
+    unit: str
+    received_at: datetime | None = None
+
+
+class Baseline(Model):
+    """What was usual for the patient when the alert's last reading was measured, had anew from stored readings.
+
+    `centre` in `unit` is what the reading was compared with: the median of the daily means of up to 28 days, a
+    morning's or an evening's for blood pressure; for a moving average the mean. `scale` is the patient's own scatter
+    (one standard deviation), null for a moving average.
+    """
+
+    kind: str
+    unit: str
+    centre: float
+    scale: float | None
+    session: Literal["morning", "evening"] | None = None
+    readings: int = Field(description="Readings that it was learnt from, on `days` days.")
+    days: int
+    first_day: date
+    last_day: date
+
+
+class Basis(Model):
+    """Why there is this alert: what a person needs to check it."""
+
+    protocol: str
+    protocol_version: str
+    rule: str
+    source: str | None = Field(description="Where the rule's figures are from.")
+    page: str | None = Field(description="The rule's page in SCAD's documentation.")
+    plan_version: int | None = Field(description="The care plan's version in force at the last reading.")
+    value: float | None
+    limit: float | None
+    unit: str | None
+    evidence: list[DecidingReading]
+    baseline: Baseline | None
+
+
 class AlertDetail(Model):
-    """An alert with everything that happened to it, in order."""
+    """An alert with what it rests on and everything that happened to it, the latest step first."""
 
     alert: Alert
+    basis: Basis
     events: list[AlertEvent]
 
 
