@@ -17,9 +17,11 @@ from alerts.identity.correcting import corrected
 from alerts.identity.keys import KeyFileError, make_master_key, parse_master_key, read_master_key
 from alerts.identity.store import Change, IdentityError
 from alerts.identity.vault import Traits, Vault, age_group, plain_name
+from alerts.store import write_signals
 from alerts.store.connection import Connection
 from devices.times import parse_instant
 from scad.main import build_app
+from streams.signal import AlertSignal, State
 
 VAULT = vault_of_tests()
 NOW_MS = parse_instant("2026-03-01T08:00:00Z")[0]
@@ -194,6 +196,29 @@ def test_an_erasure_destroys_the_key_and_says_what_remains(store: Connection):
 Rows = list[tuple[object, ...]]
 
 
+def alert(patient: str, n: int, which: str, state: State = "raised") -> AlertSignal:
+    """A high alert of this patient, `which` the last digit of its name."""
+    return AlertSignal(
+        alert=f"7b0c6c9e-1f4e-4a8e-9c53-00000000000{which}",
+        patient=patient,
+        protocol="heart-failure",
+        protocol_version="2026.1",
+        rule=f"weight-gain-{which}d",
+        cls="clinical",
+        severity="high",
+        state=state,
+        at="2026-03-01T07:00:00Z",
+        explanation={"fr": "f", "en": "e"},
+        n=n,
+    )
+
+
+def of_alerts(conn: Connection) -> dict[str, tuple[str, str]]:
+    """By the last digit of an alert: whose it is, and its state."""
+    rows = conn.execute("select right(alert::text, 1), patient, state from scad.alert").fetchall()
+    return {which: (patient, state) for which, patient, state in rows}
+
+
 def record_of_care(conn: Connection) -> list[Rows]:
     tables = ("scad.reading", "scad.alert", "scad.assignment", "scad.care_plan", "scad.device")
     return [conn.execute(f"select * from {table} order by 1, 2".encode()).fetchall() for table in tables]
@@ -211,8 +236,17 @@ def test_a_merge_and_its_split_move_no_reading_and_no_device(store: Connection):
             " 'body-weight', '{}', now(), now())",
             (f"sc-{n}", patient),
         )
+    acknowledged = alert("p-2", 1, "1")
+    write_signals(store, [alert("p-1", 1, "0"), acknowledged], NOW_MS)
+    store.execute(
+        "update scad.alert set state = 'acknowledged', acknowledged_by = 'infirmiere', acknowledged_at = now(),"
+        " acknowledged_severity = 'high' where alert = %s",
+        (acknowledged.alert,),
+    )
+    assert of_alerts(store) == {"0": ("p-1", "open"), "1": ("p-2", "acknowledged")}
     before = record_of_care(store)
     files.merge(store, "p-2", "p-1", CHANGE)
+    assert of_alerts(store) == {"0": ("p-1", "open"), "1": ("p-2", "acknowledged")}
     for wrong in (("p-1", "p-3"), ("p-3", "p-2"), ("p-2", "p-3")):  # a holder is nobody's file
         with pytest.raises(IdentityError, match=r"merged already|no identity"):
             files.merge(store, *wrong, CHANGE)
@@ -227,6 +261,22 @@ def test_a_merge_and_its_split_move_no_reading_and_no_device(store: Connection):
     assert record_of_care(store) == before
     with pytest.raises(IdentityError, match="is not merged"):
         files.split(store, "p-2", CHANGE)
+
+
+def test_an_alert_that_comes_while_two_files_are_merged_is_its_own_patients_after_the_split(
+    store: Connection,
+):
+    enrol(store, "p-1", "p-2")
+    store_module.write(store, VAULT, "p-1", WHO, CHANGE)
+    files.merge(store, "p-2", "p-1", CHANGE)
+    write_signals(store, [alert("p-2", 1, "1"), alert("p-1", 1, "0")], NOW_MS)
+    write_signals(store, [alert("p-2", 2, "1", state="updated"), alert("p-2", 3, "2")], NOW_MS + 1)
+    named = {"0": ("p-1", "open"), "1": ("p-2", "open"), "2": ("p-2", "open")}
+    assert of_alerts(store) == named
+    files.split(store, "p-2", Change("test", NOW_MS + 2, "they are sisters"))
+    assert of_alerts(store) == named
+    events = store.execute("select patient, count(*) from scad.alert_event where kind = 'signal' group by 1")
+    assert dict(events.fetchall()) == {"p-1": 1, "p-2": 3}
 
 
 def test_the_roles_that_need_no_name_cannot_read_one(store: Connection):

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from alerts.audit.store import verify_database
 from alerts.enrol import enrol
 from alerts.enrolment import parse_enrolment
 from alerts.store import QuarantineRow, write_quarantine, write_readings, write_signals
@@ -163,3 +164,16 @@ def test_the_command_prints_sentences_or_json(store: Connection, store_address: 
     found = json.loads(runner.invoke(build_app(), ["trace", "sc-1", "88", "--json"], env=env).stdout)
     assert found["stored"][0]["values"] == {"weight": 80.0}
     assert runner.invoke(build_app(), ["trace", "sc-1", "89"], env=env).exit_code == 1
+
+
+def test_a_look_at_a_patients_reading_is_a_line_of_the_trail(store: Connection, store_address: str):
+    write_readings(store, [weight(), weight(device="sc-2", patient="p-2")], NOW_MS)
+    runner, env = CliRunner(), {"SCAD_DATABASE": store_address}
+    for words in (["sc-1", "88"], ["sc-2", "88", "--json"], ["sc-1", "89"]):  # the last: nobody's
+        runner.invoke(build_app(), ["trace", *words], env=env)
+    lines = [
+        json.loads(line) for (line,) in store.execute("select line from audit.entry order by n").fetchall()
+    ]
+    assert [(line["did"], line["patients"]) for line in lines] == [("trace", ["p-1"]), ("trace", ["p-2"])]
+    assert all(line["by"].startswith("shell:") for line in lines)
+    assert verify_database(store, None).faults == []
