@@ -15,26 +15,28 @@ from streams.transport import Batch
 
 ABREAST_MAX = 4
 """Batches worked on at the same time. One is evaluated while the others wait for Kafka; more would not be quicker, and
-each holds up to 5,000 decoded readings (some 5 MB), for which a rebalance has to wait."""
+each holds up to 10,000 records (some 6 MB), for which a rebalance has to wait."""
 
 Work = Callable[[Batch], Awaitable[None]]
 
 
 class Abreast:
-    """Hands each batch to `work`, which never raises. To be used as `async with`: leaving it by an error, or by the end
-    of an agent, ends what is under way."""
+    """Hands each batch to `work`, which never raises. To be used as `async with`: leaving it waits for what is under
+    way; leaving it by an error, or by the cancelling of an agent, ends that."""
 
     def __init__(self, work: Work, most: int = ABREAST_MAX) -> None:
         self._work = work
         self._room = asyncio.Semaphore(most)
         self._group = asyncio.TaskGroup()
         self._last: dict[TP, asyncio.Task[None]] = {}
+        self._leaving = False
 
     async def __aenter__(self) -> Abreast:
         await self._group.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        self._leaving = True
         await self._group.__aexit__(*error)  # type: ignore[arg-type]
 
     def begin(self, batch: Batch) -> None:
@@ -46,4 +48,10 @@ class Abreast:
         if before is not None:
             await asyncio.wait([before])
         async with self._room:
-            await self._work(batch)
+            try:
+                await self._work(batch)
+            except asyncio.CancelledError as error:
+                if self._leaving:
+                    raise
+                # A group says nothing of a task that was cancelled from within, and the batch would be forgotten.
+                raise RuntimeError(f"the work on a batch of {batch.tp} was cancelled from within") from error

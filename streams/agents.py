@@ -9,7 +9,7 @@ again, and it resumes at the last commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from streams.published import PlansView, decode_plan
 from streams.rebuild import Sources
 from streams.tables import TokenTable
 from streams.telemetry import Telemetry
-from streams.transport import Batch, BatchApp, BatchConsumer, BatchSchema, FencedError, Grant
+from streams.transport import Batch, BatchApp, BatchConsumer, BatchSchema, FencedError, Grant, OrderError
 from streams.views import CompactedView
 
 log = structlog.get_logger()
@@ -46,8 +46,8 @@ POLL_RECORDS_MAX = 10_000
 of one patient the cheaper a reading is; while all is well a batch has a few. Some 0.4 s of work, in between which
 the loop does other things; a rebalance waits for as long."""
 FETCH_BYTES = 3 * 1024 * 1024
-"""Bytes of one fetch of one partition: room for the records above. With two batches in hand and one fetched, each of
-12 partitions may hold 9 MB of messages after a long absence."""
+"""Bytes of one fetch of one partition: room for the records above. How much all together may hold is bounded by the
+transport (HELD_BYTES)."""
 REQUEST_SECONDS = 30.0  # above every session timeout, as Faust asks
 REBALANCE_SECONDS_MIN = 20.0
 """Time for the batch in hand to finish when partitions are given up; a real broker may be slow then."""
@@ -134,7 +134,7 @@ def build_app(parts: Parts, session_seconds: float | None = None) -> BatchApp:
     work = Agents(
         parts,
         app,
-        Patients(parts.engine, patient_table, parts.producer, sources),
+        Patients(parts.engine, patient_table, parts.producer, partial(put_aside, parts), sources),
         Telemetry(device_table, parts.producer, parts.assignments, parts.plans, parts.clock),
     )
 
@@ -167,6 +167,19 @@ def build_app(parts: Parts, session_seconds: float | None = None) -> BatchApp:
     app.task(work.tick_for_ever)
     metrics.PATIENTS.set_function(lambda: len(patient_table.store.data))
     return app
+
+
+async def put_aside(parts: Parts, bad: Sequence[Poison]) -> None:
+    """Records that cannot be worked on go to quarantine, where each has one place however often it comes."""
+    now_ms = parts.clock.now_ms()
+    records = []
+    for item in bad:
+        metrics.POISON.labels(item.record.topic).inc()
+        refusal = item.refusal(now_ms)
+        log.error("worker.poison_record", where=refusal.detail)
+        key = refusal.device.encode() or item.record.key or b""
+        records.append(Record(topics.QUARANTINE, key, encode_quarantine(refusal)))
+    await produce(parts.producer, records)
 
 
 def _refused_protocol(key: str, record: ConsumerRecord) -> list[Poison]:
@@ -221,8 +234,11 @@ class Agents:
     ) -> bool:
         """Work on a batch, or on `count` records of it; whether it could be done. The last part calls it done."""
         work, began = object(), monotonic()
-        if not self._consumer.turn_of(batch):
-            return False  # what came before it failed: both are fetched again
+        if not self._consumer.turn_of(batch):  # what came before it failed: both are fetched again
+            if self._consumer.stands_still(batch):
+                at = f"{batch.tp.topic}[{batch.tp.partition}]@{batch.start}"
+                self._parts.failed(OrderError(f"{at}: what comes before it is not done, and nobody is at it"))
+            return False
         grant = self._consumer.begin(batch.tp.partition, work, batch.round)
         if grant is None:
             return False  # given up meanwhile: whoever owns the partition now fetches it from the last commit
@@ -260,7 +276,8 @@ class Agents:
             if asked is None:
                 asked = work[patient] = Work(readings_next=batch.next)
             asked.readings.append(record)
-        await self._put_aside(bad + await self._patients.change(grant, work))
+        await put_aside(self._parts, bad)
+        await self._patients.change(grant, work)
         stages.passed("evaluated", batch.records[0], self._parts.clock.now_ms())
 
     async def care_plans(self, batch: Batch, grant: Grant) -> None:
@@ -280,7 +297,8 @@ class Agents:
                 continue
             asked = work.setdefault(patient, Work(plans_next=batch.next))
             asked.plans.append((plan, record))
-        await self._put_aside(bad + await self._patients.change(grant, work))
+        await put_aside(self._parts, bad)
+        await self._patients.change(grant, work)
 
     def use_protocols(self) -> None:
         """Versions of protocols were published or withdrawn: from now on they hold, for every patient whose
@@ -289,17 +307,6 @@ class Agents:
         engine.use(engine.library.with_published(self._parts.plans.published()))
         log.info("worker.protocols", published=len(self._parts.plans.published()), stamp=engine.stamp)
         self._patients.evaluate_anew()
-
-    async def _put_aside(self, bad: list[Poison]) -> None:
-        now_ms = self._parts.clock.now_ms()
-        records = []
-        for item in bad:
-            metrics.POISON.labels(item.record.topic).inc()
-            refusal = item.refusal(now_ms)
-            log.error("worker.poison_record", where=refusal.detail)
-            key = refusal.device.encode() or item.record.key or b""
-            records.append(Record(topics.QUARANTINE, key, encode_quarantine(refusal)))
-        await produce(self._parts.producer, records)
 
     async def tick_for_ever(self) -> None:
         """Tick every `tick_seconds`, and at once after a takeover, which also empties the outboxes."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
@@ -46,6 +46,10 @@ YIELD_EVERY = 50  # patients evaluated before the loop may do something else; so
 YIELD_READINGS = 500
 """Readings evaluated before it may; some milliseconds, too."""
 DUE_NOW_MS = -(1 << 53)  # before any clock
+
+
+PutAside = Callable[[Sequence[Poison]], Awaitable[None]]
+"""Puts records that cannot be worked on into quarantine; again, it changes nothing."""
 
 
 class EngineLike(Protocol):
@@ -89,9 +93,11 @@ class Patients:
         engine: EngineLike,
         table: TokenTable,
         producer: AIOKafkaProducer,
+        put_aside: PutAside,
         sources: Sources | None = None,
     ) -> None:
         self._engine = engine
+        self._put_aside = put_aside
         self._sources = sources
         self._damaged: dict[int, set[str]] = defaultdict(set)
         """By partition, whose record was found damaged in this round; those of `_absent` are not mended yet."""
@@ -107,15 +113,15 @@ class Patients:
         self._deadlines: dict[str, int] = {}
         self._heaps: dict[int, list[tuple[int, str]]] = {}
 
-    async def change(self, grant: Grant, work: Mapping[str, Work]) -> list[Poison]:
+    async def change(self, grant: Grant, work: Mapping[str, Work]) -> None:
         """Evaluate patients of one partition and make everything that follows durable.
 
-        Returns the records that the engine could not work on; they are not in any state, and the caller
-        sees to them. Raises FencedError when the partition was given up on the way.
+        Records that cannot be worked on are put aside before a state that has seen their offset stands: after a crash
+        it would pass them over. Raises FencedError when the partition was given up on the way.
         """
         async with self._locks[grant.partition]:
             await self._take_over(grant)
-            return await self._change(grant, work)
+            await self._change(grant, work)
 
     async def tick(self, grant: Grant, now_ms: int) -> int:
         """Evaluate the patients whose deadline has come, some at a time; returns how many."""
@@ -127,7 +133,7 @@ class Patients:
                 metrics.TICKED.inc(len(due))
             return len(due)
 
-    async def _change(self, grant: Grant, work: Mapping[str, Work]) -> list[Poison]:
+    async def _change(self, grant: Grant, work: Mapping[str, Work]) -> None:
         values: dict[str, bytes] = {}
         outgoing: list[tuple[AlertSignal, bytes]] = []
         poison: list[Poison] = []
@@ -141,7 +147,8 @@ class Patients:
                     share = 0.0
                     await asyncio.sleep(0)
                 live = await self._found(grant, patient)
-                if live is None:
+                if live is None:  # whoever makes the patient anew passes over what cannot be read
+                    _decoded(asked.readings, poison)
                     continue
                 found = self._evaluate(patient, live, asked, poison)
                 if found is None:
@@ -155,6 +162,8 @@ class Patients:
                 values[patient] = dump_record(head, dumped)
                 outgoing += zip(raised, outbox, strict=True)
                 self._live.keep(patient, live, len(dumped))
+            if poison:
+                await self._put_aside(poison)
             if values:
                 await self._table.write(grant, values)
                 await self._send(grant, outgoing)
@@ -170,7 +179,6 @@ class Patients:
         for patient, deadline_ms in deadlines.items():
             outdated = stamps[patient] != self._engine.stamp  # protocols came in while the batch was finished
             self._plan(grant.partition, patient, DUE_NOW_MS if outdated else deadline_ms)
-        return poison
 
     async def _send(self, grant: Grant, outgoing: Sequence[tuple[AlertSignal, bytes]]) -> None:
         if not outgoing:
@@ -259,6 +267,7 @@ class Patients:
 
     async def _mend(self, grant: Grant, patient: str, error: Exception) -> None:
         """Put the damaged record aside and begin to make the patient anew."""
+        self._still_ours(grant)  # or the next round would believe that it is being made
         sources, record, name = self._sources, self._table.get_value(patient), patient.encode()
         if sources is None or record is None:
             raise error
@@ -316,8 +325,13 @@ class Patients:
                 deadline_ms, outbox = self._engine.next_deadline_ms(state), [encode_signal(s) for s in told]
                 head = Head(past.readings_next, 0, deadline_ms, outbox, self._engine.stamp)
                 await self._table.write(grant, {patient: dump_record(head, self._engine.dump(state))})
-                await self._send(grant, list(zip(told, outbox, strict=True)))
-                self._absent.discard(patient)
+                self._absent.discard(patient)  # the record is well: what comes now must not be passed over
+                try:
+                    await self._send(grant, list(zip(told, outbox, strict=True)))
+                    self._still_ours(grant)
+                except BaseException:
+                    self._taken.discard(grant.partition)
+                    raise
                 self._plan(grant.partition, patient, deadline_ms)
         finally:
             self._table.consumer.end(work)
@@ -362,7 +376,9 @@ class Patients:
                 continue
             records += [Record(topics.ALERTS, patient.encode(), signal) for signal in head.outbox]
             deadline_ms = head.deadline_ms if head.stamp == stamp else DUE_NOW_MS
-            if deadline_ms is not None:
+            if deadline_ms is None:
+                self._deadlines.pop(patient, None)
+            else:
                 self._deadlines[patient] = deadline_ms
                 heap.append((deadline_ms, patient))
         if too_many(len(damaged), number):
@@ -377,6 +393,7 @@ class Patients:
         for patient, why in damaged:
             if patient not in self._absent:
                 await self._mend(grant, patient, why)
+                self._still_ours(grant)
         if self._engine.stamp != stamp:  # protocols came in on the way
             self.evaluate_anew()
         if records:

@@ -55,6 +55,8 @@ from streams.views import CompactedView
 
 log = structlog.get_logger()
 
+DECODED_AT_ONCE = 200  # messages decoded before the loop may do something else; some milliseconds
+
 
 @dataclass(slots=True)
 class DeviceNews:
@@ -117,7 +119,11 @@ class Telemetry:
 
     async def _take(self, records: Sequence[ConsumerRecord]) -> tuple[list[Reading], list[Refusal]]:
         """Decode and attribute; who is not known is looked up again when the assignments are up to date."""
-        intakes = [self._process(record) for record in records]
+        intakes = []
+        for number, record in enumerate(records, 1):
+            if number % DECODED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            intakes.append(self._process(record))
         if any(unattributed(intake) for intake in intakes):
             await self._assignments.catch_up_now()
             intakes = [

@@ -1,4 +1,5 @@
-"""The one place that leans on Faust's private parts; written against 0.15.3 and refusing any other version.
+"""The place that leans on Faust's private parts (beside it streams/membership.py); written against 0.15.3 and refusing
+any other version.
 
 What it changes, and why (docs/architecture.md has the numbers):
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -28,12 +29,12 @@ from typing import Any, NamedTuple, cast
 import faust
 import structlog
 from aiokafka.structs import ConsumerRecord
-from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from streams import metrics
+from streams.membership import BatchThread
 
 MADE_FOR = "0.15.3"
 if faust.__version__ != MADE_FOR:
@@ -46,6 +47,10 @@ log = structlog.get_logger()
 
 IN_HAND = 2
 """Batches of one partition that are delivered and not done: one being worked on, one ready."""
+HELD_BYTES = 128 * 1024 * 1024
+"""Messages of all partitions that are delivered and not done; beyond it nothing more is fetched. As Python's objects
+they take twice that at most: a quarter of the 1 GB that compose.yaml gives a worker, after however long an absence."""
+RECORD_BYTES = 320  # what a record takes beside its value
 POLL_SECONDS = 0.5
 CROWDED_POLL_SECONDS = 0.02  # while a partition waits for room, so that it is asked for soon after
 DRAIN_SHARE = 0.5
@@ -79,6 +84,11 @@ class Batch:
     records: Sequence[ConsumerRecord]
     round: int
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, nearly."""
+        return sum(len(record.value or b"") + RECORD_BYTES for record in self.records)
+
 
 class BatchSchema(faust.Schema[Any, Any]):
     """Hands a `Batch` through as it is: Faust decodes nothing."""
@@ -88,62 +98,6 @@ class BatchSchema(faust.Schema[Any, Any]):
             return app.create_event(None, message.value, message.headers, message)
 
         return decode
-
-
-class BatchThread(driver.AIOKafkaConsumerThread):
-    """The thread in which aiokafka's consumer runs."""
-
-    heartbeat_at = 0.0
-    """When the last heartbeat that the group accepted was sent, by the monotonic clock."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        app: Any = self.app
-        consumer._fetch_max_wait_ms = app.fetch_wait_ms
-        return consumer
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        coordinator = self._ensure_consumer()._coordinator
-        beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
-
-        async def noted_beat() -> bool:
-            sent = monotonic()
-            accepted = await beat()
-            if accepted:
-                self.heartbeat_at = sent
-            return accepted
-
-        coordinator._do_heartbeat = noted_beat
-
-    @property
-    def is_member(self) -> bool:
-        """False from the moment at which the group disowns us until it has taken us in again."""
-        return bool(self._ensure_consumer()._coordinator.generation != driver.DEFAULT_GENERATION_ID)
-
-    def end_of(self, tp: TP) -> int | None:
-        """The offset after the partition's last record; None before the first fetch, or when it is not ours."""
-        try:
-            end: int | None = self._ensure_consumer().highwater(tp)
-        except (AssertionError, ConsumerNotStarted):  # given up meanwhile; not started, or stopping
-            return None
-        return end
-
-    async def seek_committed(self, tps: Iterable[TP]) -> dict[TP, int]:
-        """Seek to the committed offsets, or to the beginning where there are none; returns the positions."""
-        consumer = self._ensure_consumer()
-        positions: dict[TP, int | None] = {tp: await consumer.committed(tp) for tp in tps}
-        missing = [tp for tp, offset in positions.items() if offset is None or offset < 0]
-        if missing:
-            positions.update(await consumer.beginning_offsets(missing))
-        found = {tp: offset or 0 for tp, offset in positions.items()}
-        await self.seek_to(found)
-        return found
-
-    async def seek_to(self, positions: Mapping[TP, int]) -> None:
-        consumer = self._ensure_consumer()
-        for tp, offset in positions.items():
-            consumer.seek(tp, offset)
 
 
 class BatchConsumer(driver.Consumer):
@@ -165,6 +119,7 @@ class BatchConsumer(driver.Consumer):
         self._committed: dict[TP, int] = {}
         self._waiting_since: dict[TP, float] = {}
         self._outstanding: dict[TP, int] = defaultdict(int)
+        self._held: dict[Batch, int] = {}
         self._working: dict[object, int] = {}
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -233,6 +188,7 @@ class BatchConsumer(driver.Consumer):
             raise OrderError(f"{batch.tp}: {batch.start} is done while {self._done[batch.tp]} is not")
         self._done[batch.tp] = batch.next
         self._outstanding[batch.tp] -= 1
+        self._held.pop(batch, None)
         self._room.set()
 
     def waiting_seconds(self) -> float:
@@ -240,6 +196,16 @@ class BatchConsumer(driver.Consumer):
         slow = cast(BatchApp, self.app).slow_topics
         since = (at for tp, at in self._waiting_since.items() if tp.topic not in slow)
         return monotonic() - min(since, default=monotonic())
+
+    def stands_still(self, batch: Batch) -> bool:
+        """Whether a batch whose turn it is not, although none before it is in work, will not be fetched again either:
+        no new round is on its way. It would hold its partition up for ever."""
+        return batch.round == self._round and self._thread.is_member and not self._draining
+
+    def paused_seconds(self) -> float:
+        """For how long partitions have been in the middle of being taken over; 0 when they are not. (Faust gives a
+        takeover up without a word when the broker is slow.)"""
+        return 0.0 if self.positioned.is_set() else monotonic() - self._paused_at
 
     def behind(self) -> dict[tuple[str, int], int]:
         """For each (topic, partition) of ours, how many records in Kafka are not done, as far as fetches have told."""
@@ -270,7 +236,12 @@ class BatchConsumer(driver.Consumer):
             await self.wait(self.can_resume_flow.wait())
             return {}
         active = set(self._get_active_partitions())
-        crowded = {tp for tp in active if self._outstanding[tp] >= IN_HAND}
+        full = sum(self._held.values()) > HELD_BYTES
+        crowded = {
+            tp
+            for tp in active
+            if self._outstanding[tp] >= IN_HAND or (full and not self._is_changelog_tp(tp))
+        }
         if active - crowded:
             timeout = CROWDED_POLL_SECONDS if crowded else POLL_SECONDS
             fetched: Mapping[Any, Sequence[ConsumerRecord]] = await self._getmany(active - crowded, timeout)
@@ -294,6 +265,7 @@ class BatchConsumer(driver.Consumer):
         self._expected[tp] = batch.next
         if not self._is_changelog_tp(tp):
             self._outstanding[tp] += 1
+            self._held[batch] = batch.size
             self._waiting_since.setdefault(tp, monotonic())
         await self.wait_first(self.callback(self._message(batch)), self.suspend_flow.wait())
 
@@ -318,6 +290,8 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Take the committed positions of all source partitions; from here on they are delivered."""
+        # Faust empties the agents' queues after this: a batch delivered in between would never be worked on.
+        self.app.flow_control.suspend()
         tps = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         before = self._round
         for tp in tps:
@@ -327,6 +301,7 @@ class BatchConsumer(driver.Consumer):
             return  # another rebalance began meanwhile and will come here again
         self._round += 1
         self._outstanding.clear()
+        self._held.clear()
         self._waiting_since.clear()
         self._doubted.clear()
         self._expected.update(positions)
@@ -355,7 +330,14 @@ class BatchConsumer(driver.Consumer):
         self._unacked_messages.discard(message)
         return True
 
+    def _forget_acks(self) -> None:
+        """Faust's own streams note each acknowledgement beside `ack`, and nobody would take them away."""
+        self._acked.clear()
+        self._acked_index.clear()
+        self._n_acked = 0
+
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        self._forget_acks()
         offsets = {tp: offset for tp, offset in self._done.items() if offset > self._committed[tp]}
         if not offsets or not await self._commit(offsets):
             return False

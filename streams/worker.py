@@ -120,7 +120,10 @@ class Worker:
 
     def why_dead(self) -> str:
         waited = self.waiting_seconds()
-        return f"a record has waited {waited:.0f} s for its commit" if waited > DEAD_SECONDS else ""
+        if waited > DEAD_SECONDS:
+            return f"a record has waited {waited:.0f} s for its commit"
+        paused = 0.0 if self._consumer is None else self._consumer.paused_seconds()
+        return f"partitions have been taken over for {paused:.0f} s" if paused > DEAD_SECONDS else ""
 
     # -- life ------------------------------------------------------------------------------------------
 

@@ -103,3 +103,20 @@ def test_an_agent_that_is_ended_ends_what_is_under_way() -> None:
         assert sorted(ended) == [1, 2]
 
     asyncio.run(main())
+
+
+def test_work_that_is_cancelled_from_within_is_not_forgotten() -> None:
+    async def main() -> None:
+        async def work(batch: Any) -> None:
+            raise asyncio.CancelledError
+
+        async def agent() -> None:
+            async with Abreast(work) as abreast:
+                abreast.begin(batch(7, 1))
+                await asyncio.Event().wait()
+
+        with pytest.raises(ExceptionGroup) as told:
+            await agent()
+        assert "partition=7" in str(told.value.exceptions[0])
+
+    asyncio.run(main())

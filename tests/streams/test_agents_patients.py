@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from devices.readings import Reading, to_wire
 from streams import topics
 from streams.patients import Patients, Work
 from streams.plans import CarePlan, PlanVersion
+from streams.poison import Poison
 from streams.protocols import Library, load_published
 from streams.record import Head, dump_record, load_head
 from streams.transport import FencedError, Grant
@@ -42,6 +44,10 @@ class World:
         self.slow: asyncio.Event | None = None
         """Until it is set the first record that is sent waits for the broker; `waiting` says that it does."""
         self.waiting = asyncio.Event()
+
+    async def put_aside(self, bad: Sequence[Poison]) -> None:
+        for item in bad:
+            self.append(topics.QUARANTINE, str(item.record.offset), item.error.encode())
 
     def append(self, topic: str, key: str, value: bytes) -> None:
         if self.records_left is not None:
@@ -93,7 +99,7 @@ class Table:
 def patients(world: World) -> Patients:
     table: Any = Table(world)
     producer: Any = Producer(world)
-    return Patients(StandInEngine(), table, producer)
+    return Patients(StandInEngine(), table, producer, world.put_aside)
 
 
 def item(patient: str, offset: int, **values: Any) -> Any:
@@ -243,13 +249,47 @@ def test_one_bad_reading_is_put_aside_and_the_others_of_its_patient_count() -> N
         world = World()
         work = batch(["a"] * 12, 0)
         work["a"].readings[3] = item("a", 3, fatigue=3)
-        (bad,) = await patients(world).change(Grant(0, 1), work)
-        assert bad.error.startswith("ZeroDivisionError")
-        assert bad.refusal(0).detail.startswith("scad.readings[0]@3: ")
+        await patients(world).change(Grant(0, 1), work)
+        assert [(topic, key) for topic, key, _ in world.log[:2]] == [
+            (topics.QUARANTINE, "3"),
+            (CHANGELOG, "a"),
+        ]
+        assert world.log[0][2].startswith(b"ZeroDivisionError")
         state = states(world)["a"]
         assert len(state.seen) == 11
         assert (state.n, set(state.seen.values())) == (1, {1})
-        assert load_head(world.log[0][2]).readings_next == 12
+        assert load_head(world.log[1][2]).readings_next == 12
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("records_before_the_end", range(4))
+def test_what_cannot_be_read_is_put_aside_whenever_the_process_dies(records_before_the_end: int) -> None:
+    async def main() -> None:
+        world = World()
+        work = batch(["a"] * 12, 0)
+        work["a"].readings[3].value = b"{"
+        world.records_left = records_before_the_end
+        with suppress(Crash):
+            await patients(world).change(Grant(0, 1), work)
+        world.records_left = None
+        await patients(world).change(Grant(0, 2), work)
+        assert (topics.QUARANTINE, "3") in {(topic, key) for topic, key, _ in world.log}
+        assert len(states(world)["a"].seen) == 11
+
+    asyncio.run(main())
+
+
+def test_what_cannot_be_read_is_put_aside_while_its_patient_is_made_anew() -> None:
+    async def main() -> None:
+        world = World()
+        holder = patients(world)
+        await holder.tick(Grant(0, 1), 0)
+        holder._absent.add("a")
+        work = batch(["a"] * 3, 0)
+        work["a"].readings[1].value = b"{"
+        await holder.change(Grant(0, 1), work)
+        assert [(topic, key) for topic, key, _ in world.log] == [(topics.QUARANTINE, "1")]
 
     asyncio.run(main())
 
@@ -292,7 +332,7 @@ def test_other_protocols_make_every_patient_due_at_once_also_those_of_a_batch_un
         engine = StandInEngine()
         table: Any = Table(world)
         producer: Any = Producer(world)
-        holder = Patients(engine, table, producer)
+        holder = Patients(engine, table, producer, world.put_aside)
         await holder.change(Grant(0, 1), batch(["a", "b", "c"], 0))
         assert await holder.tick(Grant(0, 1), 1) == 0
         engine.use(load_published())
@@ -322,7 +362,7 @@ def test_a_state_of_other_protocols_is_due_when_its_partition_is_taken_over() ->
         engine.use(load_published())
         table: Any = Table(world)
         producer: Any = Producer(world)
-        holder = Patients(engine, table, producer)
+        holder = Patients(engine, table, producer, world.put_aside)
         assert await holder.tick(Grant(0, 2), 1) == 2
         assert await holder.tick(Grant(0, 2), 1) == 0
 

@@ -7,10 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import IllegalGenerationError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.transport import TP, Batch, BatchConsumer, FencedError, OrderError, note_changelog
+from streams.membership import BatchThread
+from streams.transport import HELD_BYTES, Batch, BatchConsumer, FencedError, OrderError, note_changelog
 
 TELEMETRY = TP("scad.telemetry", 1)
 
@@ -33,6 +37,7 @@ class Bare(BatchConsumer):
         self.suspend_flow = asyncio.Event()
         self.commits: list[dict[TP, int]] = []
         self._unacked_messages = set()
+        self._acked, self._acked_index = {}, {}
 
     async def _call(self, what: str, positions: dict[TP, int]) -> None:
         self.sought.append(positions)
@@ -72,7 +77,13 @@ class Acked:
 
 
 def records(*offsets: int) -> Any:
-    return [SimpleNamespace(offset=offset, timestamp=0, timestamp_type=0) for offset in offsets]
+    return [SimpleNamespace(offset=offset, timestamp=0, timestamp_type=0, value=b"") for offset in offsets]
+
+
+def large(offset: int, size: int) -> Any:
+    return SimpleNamespace(
+        offset=offset, timestamp=0, timestamp_type=0, value=range(size)
+    )  # only its length counts
 
 
 def test_nothing_is_delivered_before_the_position_is_known() -> None:
@@ -156,10 +167,63 @@ def test_a_batch_after_one_that_failed_is_not_begun() -> None:
         first, second = consumer.delivered
         assert consumer.turn_of(first)
         assert not consumer.turn_of(second)
+        assert consumer.stands_still(
+            second
+        )  # nobody is at what comes before it, and no new round is on its way
+        consumer._thread.is_member = False
+        assert not consumer.stands_still(second)
         consumer.done(first)
         assert consumer.turn_of(second)
         consumer.at(2)  # the next round
         assert not consumer.turn_of(second)
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_holds_many_bytes_fetches_no_more_until_some_are_done() -> None:
+    async def main() -> None:
+        consumer = Bare().at(0)
+        await consumer._deliver(TELEMETRY, [large(0, HELD_BYTES)])
+        asked: list[set[TP]] = []
+
+        async def getmany(active: set[TP], _: float) -> dict[TP, list[Any]]:
+            asked.append(active)
+            return {}
+
+        consumer.__dict__ |= {
+            "_getmany": getmany,
+            "_get_active_partitions": lambda: {TELEMETRY},
+            "flow_active": True,
+        }
+        await consumer._next_fetch()
+        assert asked == []
+        consumer.done(consumer.delivered[0])
+        await consumer._next_fetch()
+        assert asked == [{TELEMETRY}]
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_is_no_member_commits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        commits: list[Any] = []
+
+        async def commit(*args: Any) -> None:
+            commits.append(args)
+
+        async def started(_: Any) -> None:
+            pass
+
+        coordinator = SimpleNamespace(_do_heartbeat=started, _do_commit_offsets=commit, generation=3)
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_start", started)
+        thread: Any = BatchThread.__new__(BatchThread)
+        thread.__dict__["_ensure_consumer"] = lambda: SimpleNamespace(_coordinator=coordinator)
+        await thread.on_start()
+        await coordinator._do_commit_offsets("assignment", {"tp": 5})
+        coordinator.generation = driver.DEFAULT_GENERATION_ID
+        with pytest.raises(IllegalGenerationError):
+            await coordinator._do_commit_offsets("assignment", {"tp": 9})
+        assert commits == [("assignment", {"tp": 5})]
 
     asyncio.run(main())
 

@@ -1,0 +1,81 @@
+"""The thread in which aiokafka's consumer runs: membership of the group, positions, and commits as a member only.
+
+Beside streams/transport.py the only place that leans on private parts of Faust and aiokafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from time import monotonic
+from typing import Any
+
+from aiokafka.errors import IllegalGenerationError
+from faust.exceptions import ConsumerNotStarted
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+
+class BatchThread(driver.AIOKafkaConsumerThread):
+    """The thread in which aiokafka's consumer runs."""
+
+    heartbeat_at = 0.0
+    """When the last heartbeat that the group accepted was sent, by the monotonic clock."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        app: Any = self.app
+        consumer._fetch_max_wait_ms = app.fetch_wait_ms
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
+
+        async def noted_beat() -> bool:
+            sent = monotonic()
+            accepted = await beat()
+            if accepted:
+                self.heartbeat_at = sent
+            return accepted
+
+        commit: Callable[..., Awaitable[None]] = coordinator._do_commit_offsets
+
+        async def commit_as_member(*args: Any) -> None:
+            """Kafka takes a commit of no member for a group that has none: it could reach past the states of an owner
+            in between that is gone."""
+            if not self.is_member:
+                raise IllegalGenerationError
+            await commit(*args)
+
+        coordinator._do_heartbeat = noted_beat
+        coordinator._do_commit_offsets = commit_as_member
+
+    @property
+    def is_member(self) -> bool:
+        """False from the moment at which the group disowns us until it has taken us in again."""
+        return bool(self._ensure_consumer()._coordinator.generation != driver.DEFAULT_GENERATION_ID)
+
+    def end_of(self, tp: TP) -> int | None:
+        """The offset after the partition's last record; None before the first fetch, or when it is not ours."""
+        try:
+            end: int | None = self._ensure_consumer().highwater(tp)
+        except (AssertionError, ConsumerNotStarted):  # given up meanwhile; not started, or stopping
+            return None
+        return end
+
+    async def seek_committed(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Seek to the committed offsets, or to the beginning where there are none; returns the positions."""
+        consumer = self._ensure_consumer()
+        positions: dict[TP, int | None] = {tp: await consumer.committed(tp) for tp in tps}
+        missing = [tp for tp, offset in positions.items() if offset is None or offset < 0]
+        if missing:
+            positions.update(await consumer.beginning_offsets(missing))
+        found = {tp: offset or 0 for tp, offset in positions.items()}
+        await self.seek_to(found)
+        return found
+
+    async def seek_to(self, positions: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in positions.items():
+            consumer.seek(tp, offset)
