@@ -1,4 +1,4 @@
-"""Enrolment into the database: patients, devices with whose they were when, and versions of care plans.
+"""Enrolment into the database: patients, devices with whose they were when, versions of care plans, absences.
 
 A file says what is so; what the database already knows is left alone, so the same file twice changes nothing.
 Each change puts the whole new state of the device or patient on the outbox for Kafka.
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Jsonb
 
+from alerts.absence import BACKDATED_MAX
 from alerts.enrolment import DeviceUse, Enrolment, EnrolmentError, Identity, PatientEntry
 from alerts.identity import store as identities
 from alerts.identity.store import Change
@@ -35,6 +36,7 @@ class Enrolled:
     identities: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
     care_plans: list[str] = field(default_factory=list)
+    absences: list[str] = field(default_factory=list)
     drawn: dict[str, str] = field(default_factory=dict)
 
 
@@ -119,8 +121,9 @@ def enrol(
                     patient = _patient(conn, entry, writing, done)
                     _devices(conn, entry, patient, now_ms, done)
                     _care_plan(conn, entry, patient, entry.place in enrolment.numbered, now_ms, done)
+                    _absences(conn, entry, patient, writing.change, done)
             except EnrolmentError as error:
-                faults.append(f"{enrolment.source}: {entry.place}{error}")
+                faults += [f"{enrolment.source}: {entry.place}{line}" for line in str(error).splitlines()]
         if faults:
             raise EnrolmentError("\n".join(faults))
         for device in sorted(set(done.devices)):
@@ -279,6 +282,44 @@ def _care_plan(
         return
     insert_version(conn, patient, wanted, now_ms)
     done.care_plans.append(patient)
+
+
+def _absences(conn: Connection, entry: PatientEntry, patient: str, change: Change, done: Enrolled) -> None:
+    """Add the absences that are not known. What people have made of a known one on the page (its early end) stands.
+
+    Standing alerts are held back by whoever lets time pass (alerts.actions.pass_time), as when an absence begins.
+    """
+    now, faults = to_datetime(change.at_ms), []
+    for index, wanted in enumerate(entry.absences):
+        begin, end = to_datetime(wanted.from_ms), to_datetime(wanted.to_ms)
+        known = conn.execute(
+            "select kind, to_at, note, ended_at from scad.absence where patient = %s and from_at = %s",
+            (patient, begin),
+        ).fetchall()
+        said = (wanted.kind, end, wanted.note)
+        if any((kind, to, note) == said or ended is not None for kind, to, note, ended in known):
+            continue
+        place = f".absences[{index}]"
+        if known:
+            kind, to, _, _ = known[0]
+            until = format_instant(from_datetime(to))
+            faults.append(
+                f"{place}: another kind, end or note than recorded, {kind!r} until {until}; end that one on the "
+                f"patient's page, or write what follows as another absence"
+            )
+        elif end <= now or begin < now - BACKDATED_MAX:
+            faults.append(
+                f"{place}: it is over, or began more than {BACKDATED_MAX.days} days ago: too late to record it"
+            )
+        else:
+            conn.execute(
+                "insert into scad.absence (patient, from_at, to_at, kind, note, recorded_by, recorded_at)"
+                " values (%s, %s, %s, %s, %s, %s, %s)",
+                (patient, begin, end, wanted.kind, wanted.note, change.by, now),
+            )
+            done.absences.append(patient)
+    if faults:
+        raise EnrolmentError("\n".join(faults))
 
 
 def insert_version(

@@ -1,4 +1,5 @@
-"""The enrolment file: who is a patient, which devices are theirs and since when, which care plan holds.
+"""The enrolment file: who is a patient, which devices are theirs and since when, which care plan holds, when they are
+away.
 
 JSON or TOML (docs/operation.md shows one). Everything that can be checked without the database is checked
 here, and all faults are reported at once, each with the file, the place in it and what is allowed.
@@ -9,19 +10,23 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from alerts.absence import ABSENCE_MAX, AbsenceKind
 from devices.times import BadTimeError, parse_instant
 from streams.plans import CarePlan, PlanVersion
 from streams.protocols.model import Library
 from streams.timeline import PlanError, check_plan
 
 MAX_FILE_BYTES = 64 * 1024 * 1024  # 10,000 patients take some 20 MB; more is no enrolment file
+
+NOTE_MAX = 500  # characters: a few sentences, as on the page
+ABSENCES_MAX = 100  # of one patient: a page shows as many
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Pseudonym = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
@@ -85,6 +90,23 @@ class DeviceUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None if self.to is None else parse_instant(self.to)[0]
 
 
+class AbsenceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A planned absence: from inclusive, to exclusive, always with an end (alerts/absence.py)."""
+
+    kind: AbsenceKind
+    from_: str = msgspec.field(name="from")
+    to: str
+    note: Annotated[str, msgspec.Meta(min_length=1, max_length=NOTE_MAX)] | None = None
+
+    @property
+    def from_ms(self) -> int:
+        return parse_instant(self.from_)[0]
+
+    @property
+    def to_ms(self) -> int:
+        return parse_instant(self.to)[0]
+
+
 class PatientEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One patient of the file. `place` says where, for messages: patients[3]."""
 
@@ -93,6 +115,7 @@ class PatientEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identity: Identity | None = None
     devices: tuple[DeviceUse, ...] = ()
     care_plan: PlanVersion | None = None
+    absences: Annotated[tuple[AbsenceEntry, ...], msgspec.Meta(max_length=ABSENCES_MAX)] = ()
     place: str = ""
 
 
@@ -208,7 +231,8 @@ def _check_patient(entry: PatientEntry, library: Library, faults: list[str]) -> 
     if entry.identity is not None and entry.identity.reliability == "VALI" and entry.identity.ins is None:
         faults.append(f"{place}.identity.reliability: VALI needs an INS; without it the status is PROV")
     for index, use in enumerate(entry.devices):
-        _check_use(use, f"{place}.devices[{index}]", faults)
+        _check_interval(use.from_, use.to, f"{place}.devices[{index}]", faults)
+    _check_absences(entry.absences, place, faults)
     if entry.care_plan is not None:
         try:
             check_plan(library, CarePlan(patient=entry.patient or place, versions=(entry.care_plan,)))
@@ -218,16 +242,36 @@ def _check_patient(entry: PatientEntry, library: Library, faults: list[str]) -> 
                 faults.append(f"{place}.care_plan.{line.removeprefix(prefix)}")
 
 
-def _check_use(use: DeviceUse, place: str, faults: list[str]) -> None:
+def _check_interval(begin: str, end: str | None, place: str, faults: list[str]) -> dict[str, int]:
+    """The instants of `from` and `to` that can be read, in milliseconds."""
     instants: dict[str, int] = {}
-    for field, text in (("from", use.from_), ("to", use.to)):
+    for field, text in (("from", begin), ("to", end)):
         if text is not None:
             try:
                 instants[field] = parse_instant(text)[0]
             except BadTimeError as error:
                 faults.append(f"{place}.{field}: {error}")
     if len(instants) == 2 and instants["to"] <= instants["from"]:
-        faults.append(f"{place}.to: {use.to} is not after from, {use.from_}")
+        faults.append(f"{place}.to: {end} is not after from, {begin}")
+    return instants
+
+
+def _check_absences(absences: tuple[AbsenceEntry, ...], patient: str, faults: list[str]) -> None:
+    seen: dict[int, str] = {}
+    for index, absence in enumerate(absences):
+        place = f"{patient}.absences[{index}]"
+        instants = _check_interval(absence.from_, absence.to, place, faults)
+        if "from" not in instants:
+            continue
+        begin = instants["from"]
+        if timedelta(milliseconds=instants.get("to", begin) - begin) > ABSENCE_MAX:
+            faults.append(
+                f"{place}.to: an absence lasts at most {ABSENCE_MAX.days} days; write it in parts, each from the "
+                f"end of the one before"
+            )
+        if begin in seen:
+            faults.append(f"{place}.from: {absence.from_} stands already in {seen[begin]}")
+        seen.setdefault(begin, place)
 
 
 def _check_zone(zone: str, place: str, faults: list[str]) -> None:

@@ -115,7 +115,9 @@ def test_every_metric_that_is_named_exists():
 
 
 def test_the_enrolment_that_is_shown_is_accepted():
-    (example,) = blocks(OPERATION, "json")
+    example, away = (block for language, block in code_blocks(OPERATION) if language == "json")
+    (absent,) = parse_enrolment(away.encode(), "ward.json", load_published()).patients
+    assert [absence.kind for absence in absent.absences] == ["hospital"]
     enrolment = parse_enrolment(example.encode(), "ward.json", load_published())
     assert [team.care_team for team in enrolment.care_teams] == ["caen"]
     (patient,) = enrolment.patients

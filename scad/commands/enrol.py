@@ -25,7 +25,7 @@ def enrol(
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the files; touch nothing.")] = False,
 ) -> None:
-    """Create patients, assign and release devices, set care plans.
+    """Create patients, assign and release devices, set care plans, record absences.
 
     The same file twice changes nothing. The database comes first; what Kafka has to learn waits in it until
     it is sent, also from an earlier run that was interrupted.
@@ -63,13 +63,13 @@ def enrol(
         vault = vault_of(settings.identity_keys)
         for document in documents:
             done = write(conn, document, now_ms, vault=vault, by=shell_user())
-            changed = {*done.patients, *done.identities, *done.care_plans}
+            changed = {*done.patients, *done.identities, *done.care_plans, *done.absences}
             if changed or done.devices:
                 record(conn, entry(now_ms, shell_user(), "enrol", patients=tuple(sorted(changed))))
             print(
                 f"{document.source}: {len(document.patients)} patients; new or moved: {len(done.patients)},"
                 f" identities: {len(done.identities)}, devices: {len(set(done.devices))},"
-                f" care plans: {len(set(done.care_plans))}"
+                f" care plans: {len(set(done.care_plans))}, absences: {len(done.absences)}"
             )
             for place, patient in done.drawn.items():
                 print(f"{document.source}: {place} is {patient}")

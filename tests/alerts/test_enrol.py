@@ -73,7 +73,7 @@ def outbox(store: Connection) -> list[tuple[str, str, Any]]:
 def whole_database(store: Connection) -> list[Any]:
     tables = (
         "identity.person", "scad.care_team", "scad.patient", "scad.device", "scad.assignment", "scad.care_plan",
-        "scad.outbox",
+        "scad.absence", "scad.outbox",
     )  # fmt: skip
     return [store.execute(f"select * from {table} order by 1, 2".encode()).fetchall() for table in tables]
 
@@ -100,7 +100,9 @@ def test_a_patient_is_enrolled_with_device_and_care_plan(store: Connection):
 
 
 def test_the_same_file_twice_changes_nothing(store: Connection):
-    entry = patient(identity=PERSON, devices=[device("2026-02-01T00:00:00Z")], care_plan=PLAN)
+    entry = patient(
+        identity=PERSON, devices=[device("2026-02-01T00:00:00Z")], care_plan=PLAN, absences=[STAY]
+    )
     enrol(store, document(entry), NOW_MS)
     before = whole_database(store)
     done = enrol(store, document(entry), NOW_MS + 1000)
@@ -140,7 +142,7 @@ def test_two_patients_cannot_have_a_device_from_the_same_instant(store: Connecti
     assert str(caught.value) == (
         "ward.json: patients[1].devices[0].device: sc-1: it is p-1's from 2026-02-01T00:00:00.000+00:00 on"
     )
-    assert whole_database(store) == [[], [], [], [], [], [], []]
+    assert not any(whole_database(store))
 
 
 def test_a_changed_care_plan_is_a_new_version(store: Connection):
@@ -177,6 +179,69 @@ def test_a_patient_who_changes_team_takes_the_plan_along(store: Connection):
     other = {"care_team": "bayeux", "name": "Bayeux"}
     enrol(store, document(patient(care_team="bayeux"), teams=(other,)), NOW_MS)
     assert outbox(store)[-1][2]["care_team"] == "bayeux"
+
+
+def absence(start: str, to: str, **more: Any) -> dict[str, Any]:
+    return {"kind": "hospital", "from": start, "to": to, **more}
+
+
+def absences(store: Connection) -> list[tuple[Any, ...]]:
+    return store.execute(
+        "select kind, to_char(from_at at time zone 'UTC', 'MM-DD HH24'),"
+        "  to_char(to_at at time zone 'UTC', 'MM-DD HH24'), note, recorded_by, begun from scad.absence order by from_at"
+    ).fetchall()
+
+
+STAY = absence("2026-02-27T20:00:00+01:00", "2026-03-09T12:00:00+01:00", note="hip")
+TRIP = absence("2026-04-01T00:00:00Z", "2026-07-02T00:00:00Z", kind="holiday")
+
+
+def test_planned_absences_are_recorded_once_and_standing_alerts_wait_for_whoever_lets_time_pass(
+    store: Connection,
+):
+    assert enrol(store, document(patient(absences=[STAY, TRIP])), NOW_MS).absences == ["p-1", "p-1"]
+    recorded = [
+        ("hospital", "02-27 19", "03-09 11", "hip", "scad enrol", False),
+        ("holiday", "04-01 00", "07-02 00", None, "scad enrol", False),
+    ]
+    assert absences(store) == recorded
+    for later_ms in (1000, 200 * 86_400_000):  # also when both are long over
+        assert enrol(store, document(patient(absences=[TRIP, STAY])), NOW_MS + later_ms).absences == []
+    assert absences(store) == recorded
+    assert enrol(store, document(patient()), NOW_MS).absences == []  # what is left out is not taken back
+    assert absences(store) == recorded
+
+
+def test_an_absence_that_somebody_ended_on_the_page_is_not_begun_again_by_the_file(store: Connection):
+    enrol(store, document(patient(absences=[STAY])), NOW_MS)
+    store.execute(
+        "update scad.absence set to_at = '2026-03-02Z', ended_at = '2026-03-02Z', ended_by = 'nurse'"
+    )
+    assert enrol(store, document(patient(absences=[STAY])), NOW_MS + 1000).absences == []
+    assert [row[2] for row in absences(store)] == ["03-02 00"]
+
+
+def test_every_absence_that_cannot_be_recorded_is_named_and_nothing_is_written(store: Connection):
+    enrol(store, document(patient(absences=[STAY])), NOW_MS)
+    before = absences(store)
+    bad = [
+        {**STAY, "to": "2026-03-20T12:00:00+01:00"},
+        absence("2026-01-01T00:00:00Z", "2026-01-05T00:00:00Z"),
+        absence("2026-01-02T00:00:00Z", "2026-03-20T00:00:00Z"),
+        TRIP,
+    ]
+    with pytest.raises(EnrolmentError) as caught:
+        enrol(store, document(patient(absences=bad), patient(patient="p-2", care_team="x")), NOW_MS)
+    changed, over, too_old, team = str(caught.value).splitlines()
+    assert changed.startswith(
+        "ward.json: patients[0].absences[0]: another kind, end or note than recorded, 'hospital' until 2026-03-09T11"
+    )
+    assert over.startswith("ward.json: patients[0].absences[1]: it is over")
+    assert too_old.startswith(
+        "ward.json: patients[0].absences[2]: it is over, or began more than 35 days ago"
+    )
+    assert team.startswith("ward.json: patients[1].care_team")
+    assert absences(store) == before
 
 
 def test_an_ins_belongs_to_one_patient(store: Connection):
@@ -226,6 +291,24 @@ def test_announcing_everything_queues_each_device_and_patient_once(store: Connec
             "patients[0].devices[0].device: Expected",
         ),
         (
+            patient(absences=[{**STAY, "kind": "moon"}]),
+            "patients[0].absences[0].kind: Invalid enum value 'moon'",
+        ),
+        (patient(absences=[{**STAY, "to": None}]), "patients[0].absences[0].to: Expected `str`, got `null`"),
+        (patient(absences=[{**STAY, "to": "soon"}]), "patients[0].absences[0].to: 'soon' is not RFC 3339"),
+        (
+            patient(absences=[TRIP, {**TRIP, "from": TRIP["to"], "to": TRIP["from"]}]),
+            "patients[0].absences[1].to: 2026-04-01T00:00:00Z is not after from, 2026-07-02",
+        ),
+        (
+            patient(absences=[{**TRIP, "to": "2026-07-02T00:00:01Z"}]),
+            "patients[0].absences[0].to: an absence lasts at most 92 days",
+        ),
+        (
+            patient(absences=[TRIP, {**TRIP, "from": "2026-04-01T02:00:00+02:00"}]),
+            "patients[0].absences[1].from: 2026-04-01T02:00:00+02:00 stands already in patients[0].absences[0]",
+        ),
+        (
             patient(care_plan={**PLAN, "protocols": ["love"]}),
             "patients[0].care_plan.protocols: 'love' is not one",
         ),
@@ -239,9 +322,10 @@ def test_a_fault_is_named_with_file_place_and_field(entry: dict[str, Any], said:
 
 
 def test_all_faults_are_reported_at_once():
+    away = patient(patient="p-9", absences=[{**STAY, "to": "soon"}, {**TRIP, "from": "late"}])
     with pytest.raises(EnrolmentError) as caught:
-        document(patient(wait=1), patient(identity={**PERSON, "sex": "f"}), patient(), patient())
-    assert len(str(caught.value).splitlines()) == 3
+        document(patient(wait=1), patient(identity={**PERSON, "sex": "f"}), patient(), patient(), away)
+    assert len(str(caught.value).splitlines()) == 5
 
 
 @pytest.mark.parametrize(("name", "data"), [("a.json", b"{"), ("a.toml", b"= 1"), ("b.json", b"[]")])

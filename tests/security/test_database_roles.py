@@ -136,6 +136,8 @@ def test_a_server_that_another_authority_signed_or_of_another_name_is_not_given_
         ("enrol", "select * from scad.reading"),
         ("enrol", "select * from scad.account"),
         ("enrol", "delete from identity.person"),
+        ("enrol", "update scad.absence set to_at = now()"),
+        ("enrol", "delete from scad.absence"),
         ("enrol", "set role scad_feed"),
         ("feed", "select * from scad.reading"),
         ("feed", "select * from scad.session"),
@@ -154,6 +156,21 @@ def test_what_a_log_in_may_not_do_is_refused_and_logged(held: Stronghold, user: 
         LOG_SECONDS,
         "the refusal in the server's log",
     )
+
+
+def test_who_may_enrol_adds_an_absence_and_sees_it(held: Stronghold) -> None:
+    with held.connect("enrol") as conn, conn.transaction(force_rollback=True):
+        conn.execute("insert into scad.care_team (care_team, name, time_zone) values ('away', 'x', 'UTC')")
+        conn.execute(
+            "insert into scad.patient (patient, care_team, enrolled_at) values ('p-away', 'away', now())"
+        )
+        conn.execute(
+            "insert into scad.absence (patient, from_at, to_at, kind, recorded_by, recorded_at)"
+            " values ('p-away', now(), now() + interval '1 day', 'hospital', 'root', now())"
+        )
+        assert conn.execute("select kind from scad.absence where patient = 'p-away'").fetchall() == [
+            ("hospital",)
+        ]
 
 
 @pytest.mark.parametrize("role", sorted(MAY))
