@@ -159,17 +159,27 @@ def _is_api(request: Request) -> bool:
     return request.url.path.startswith(("/api", "/openapi", "/metrics", "/queue/", "/fhir"))
 
 
-def _answer(request: Request, status: int, detail: str, page: str, refresh: int | None = None) -> Response:
-    """An error in the form that the asker reads: JSON for programs, FHIR's under /fhir, a page for people."""
+def _answer(
+    request: Request, status: int, detail: str, page: str, refresh: int | None = None, named: str = ""
+) -> Response:
+    """An error in the form that the asker reads: JSON for programs, FHIR's under /fhir, a page for people, which
+    says which inputs (`named`) were the matter."""
     headers = {"Retry-After": str(refresh)} if refresh is not None else None
     if request.url.path.startswith("/fhir"):
         return FhirResponse(outcome(status, detail), status, headers=headers)
     if _is_api(request):
         return JSONResponse({"detail": detail}, status, headers=headers)
     viewer = getattr(request.state, "viewer", None)
-    response = render(request, "error.html", viewer, status, message=page, refresh=refresh)
+    response = render(request, "error.html", viewer, status, message=page, refresh=refresh, named=named)
     response.headers.update(headers or {})
     return response
+
+
+def _named(error: Exception) -> str:
+    """The inputs that a request was refused for: parameters of the address and fields of the form."""
+    if not isinstance(error, RequestValidationError):
+        return ""
+    return ", ".join(dict.fromkeys(str(one["loc"][1]) for one in error.errors() if len(one["loc"]) > 1))
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -201,7 +211,9 @@ def _handle_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: Exception) -> Response:
         if _is_api(request) and isinstance(error, RequestValidationError):
             return await request_validation_exception_handler(request, error)
-        return _answer(request, 400, "the request was not understood", "error.bad_request")
+        return _answer(
+            request, 400, "the request was not understood", "error.bad_request", named=_named(error)
+        )
 
     async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500

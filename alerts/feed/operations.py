@@ -78,12 +78,15 @@ async def metrics(request: Request, feed: FeedDep) -> Response:
         return Response(
             "log in as an engineer or administrator",
             401,
+            media_type="text/plain",
             headers={"WWW-Authenticate": 'Basic realm="scad metrics", charset="UTF-8"'},
         )
     if not allowed(viewer.role, "metrics"):
         raise NotAllowedError
     async with feed.database.service() as conn:
         counts = await queries.open_alert_counts(conn)
+    async with feed.database.plain() as conn:
+        feed.metrics.room(**await queries.room(conn))
     feed.metrics.alerts.clear()
     for row in counts:
         feed.metrics.alerts.labels(row["class"], row["severity"], row["state"]).set(row["n"])
