@@ -151,7 +151,7 @@ function open(action, target) {
       holds.querySelector("input").required = target.holds;
     }
   } else {
-    dialog.querySelector("a").href = `/alerts/${target.alert}`;
+    for (const link of dialog.querySelectorAll("a")) link.href = `/alerts/${target.alert}${link.dataset.below ?? ""}`;
     for (const button of dialog.querySelectorAll("[data-do]")) {
       button.parentElement.hidden = (IMPOSSIBLE[target.state] ?? []).includes(button.dataset.do);
     }

@@ -12,16 +12,20 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from alerts.changes import ChangeRefusedError, decline_proposal, propose_version, save_version
+from alerts.feed import queries
 from alerts.feed.context import Feed, FeedDep, SeeingDep, render_text
 from alerts.feed.database import Connection
 from alerts.feed.formats import DAY_MS
 from alerts.feed.models import Person
+from alerts.feed.pages import not_found
 from alerts.feed.roles import allowed
 from alerts.feed.viewer import Viewer
 from alerts.feed.ward import preview as previews
@@ -104,6 +108,23 @@ async def show(
         truncated=len(readings) > previews.READINGS_MAX,
     )
     return Shown(digest, found, answer)
+
+
+@plans.get("/alerts/{alert}/limit")
+async def limit_of_alert(request: Request, feed: FeedDep, viewer: PlanDep, alert: UUID) -> Response:
+    """To the care plan's field of the limit that the alert went by; a rule without one: to the plan."""
+    async with feed.database.reading(viewer) as conn:
+        found = await queries.alert(conn, viewer, alert)
+        if found is None:
+            return not_found(request, viewer)
+        newest = next((v.plan for v in await store.versions(conn, found.patient)), None)
+    facts = facts_of(filled(texts_of(request), values_of(newest, library())))
+    fields = fields_of(library(), [found.protocol], facts).get(found.protocol, ())
+    own = [one for one in fields if one.rule.name == found.rule]
+    fitting = [one for one in own if one.level.severity == found.severity] or own
+    # colons as they are: the page's own ids have them
+    field = f"#f-{quote(fitting[0].name, safe=':')}" if fitting else ""
+    return RedirectResponse(f"/patients/{quote(found.patient, safe='')}/plan{field}", 303)
 
 
 @plans.get("/patients/{patient}/plan")
