@@ -230,10 +230,11 @@ class Ward(RuleBasedStateMachine):
             row = self.rows()[which]
             fields = COMPLETE[action] | ({"until": self.now + HOUR} if action == "snooze" else {})
             request = ActionRequest(action=action, **fields)
-            if isinstance(
-                self.run(act(self.aconn, uuid.UUID(which), request, by, to_datetime(self.now))), Done
-            ):
-                before.append((action, facts_of_people(row)))
+            result = self.run(act(self.aconn, uuid.UUID(which), request, by, to_datetime(self.now)))
+            if isinstance(result, Done) and facts_of_people(result.row) != facts_of_people(row):
+                before.append(
+                    (action, facts_of_people(row))
+                )  # a snooze in the words of the last changes nothing
         for action, facts in reversed(before):
             request = ActionRequest(action="undo", undoes=action)
             result = self.run(act(self.aconn, uuid.UUID(which), request, by, to_datetime(self.now)))
