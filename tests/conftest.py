@@ -10,6 +10,8 @@ A test names what it needs as an argument:
                    are fixed by contract, so tests cannot have their own (another broker would take 3 s)
     start_kafka    start_kafka(nodes=3): a cluster of this test's own, to be killed and paused
     tansu          the embedded Kafka-protocol broker, new for each test (60 ms)
+    prometheus     makes a Prometheus server of this test's own: prometheus(targets={job: [address]}, rules=(),
+                   before=...): `before` gets the server before its start
     chromium, promtool, docker_compose    paths of programs
     service_folder a folder of this test's own that the user nobody can reach (tmp_path is closed to it)
 
@@ -38,6 +40,7 @@ from scad.services import (
     MissingServiceError,
     Mosquitto,
     Postgres,
+    Prometheus,
     Tansu,
     chromium_program,
     compose_program,
@@ -201,6 +204,27 @@ def promtool() -> Path:
     program = obtain(promtool_program)
     used["promtool"] = run([program, "--version"], "reinstall prometheus").split()[2]
     return program
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
+    started: list[Prometheus] = []
+
+    def start(
+        targets: dict[str, list[str]],
+        rules: tuple[Path, ...] = (),
+        before: Callable[[Prometheus], object] = lambda _: None,
+    ) -> Prometheus:
+        server = Prometheus(tmp_path / f"prometheus-{len(started)}", targets, rules)
+        before(server)
+        obtain(server.start)
+        started.append(server)
+        used["Prometheus"] = server.version
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ MOST_WORKERS = 8
 BROWSER_FIXTURE = "chromium"
 BROKER_FIXTURES = {"mosquitto", "kafka", "fresh_kafka", "start_kafka", "tansu"}
 """With them tests start processes that wait for each other: these have the machine to themselves."""
-OTHER_FIXTURES = {"postgres", "database", "promtool", "docker_compose"}
+OTHER_FIXTURES = {"postgres", "database", "promtool", "prometheus", "docker_compose"}
 """Of these each worker has its own: what asks for no more runs side by side."""
 SERVICE_FIXTURES = BROKER_FIXTURES | OTHER_FIXTURES
 LIVE_FOLDERS = {"browser", "faults", "path", "security", "services"}

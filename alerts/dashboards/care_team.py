@@ -281,9 +281,9 @@ def board(page_url: str) -> Board:
                     Panel(
                         "Kept from the queue, by cause",
                         "timeseries",
-                        "How often an alert was kept from the queue, by the day it was raised: inhibited (inside a graver "
-                        "one of the same problem), refractory (soon after it was closed), absence (the patient is "
-                        "away), or held for one of the last two and released since. All stay in the patient's file.",
+                        "How often an alert was kept from the queue, by the day it was raised: inhibited (inside a "
+                        "graver one of the same problem), refractory (soon after it was closed), absence (the patient "
+                        "is away), or held for one of the last two and released since. All stay in the patient's file.",
                         "more is held back than rings: is an absence without end on record, or does one rule repeat "
                         "itself? See *Noisiest rules*, column *held back*, and *why* on the patient's page.",
                         "short",

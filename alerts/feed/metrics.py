@@ -52,6 +52,17 @@ class FeedMetrics:
             ["class", "severity", "state"],
             registry=self.registry,
         )
+        self.database_bytes = Gauge(
+            "scad_database_bytes", "What the database takes on its disk", registry=self.registry
+        )
+        self.connections = Gauge(
+            "scad_database_connections", "Connections to the database's server in use", registry=self.registry
+        )
+        self.connections_max = Gauge(
+            "scad_database_connections_max",
+            "Connections that the database's server allows",
+            registry=self.registry,
+        )
         self.round_trip = Gauge(
             "scad_synthetic_round_trip_seconds",
             "How long the last synthetic reading took from its device to the database, by the wall's clock",
@@ -62,6 +73,12 @@ class FeedMetrics:
             "Since when the last synthetic reading that arrived was measured, by the wall's clock",
             registry=self.registry,
         )
+
+    def room(self, size: int, connections: int, most: int) -> None:
+        """What the database takes of what it may."""
+        self.database_bytes.set(size)
+        self.connections.set(connections)
+        self.connections_max.set(most)
 
     def path(self, round_trip_s: float, age_s: float) -> None:
         """What the last synthetic reading said."""

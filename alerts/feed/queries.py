@@ -284,6 +284,18 @@ async def schema_names(conn: Connection) -> set[str]:
     return {found["name"] for found in await result.fetchall()}
 
 
+async def room(conn: Connection) -> dict[str, int]:
+    """Bytes of this database, connections to its server, and how many it allows, for the metrics."""
+    result = await conn.execute(
+        "select pg_database_size(current_database()) as size, sum(numbackends)::int as connections,"
+        " current_setting('max_connections')::int as most from pg_stat_database"
+    )
+    found = await result.fetchone()
+    if found is None:
+        raise RuntimeError("an aggregate without a row: not PostgreSQL?")
+    return found
+
+
 async def open_alert_counts(conn: Connection) -> list[dict[str, Any]]:
     """Standing alerts of all teams by class, severity and state, for the metrics."""
     result = await conn.execute(

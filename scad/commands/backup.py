@@ -57,15 +57,32 @@ def follow(
     keep: Keep = 7,
     every: Annotated[float, typer.Option(min=0, help="Hours between two base backups; 0: none.")] = 24.0,
 ) -> None:
-    """Keep the write-ahead log as it is written, and take base backups, until Ctrl-C or SIGTERM. Run one of it."""
+    """Keep the write-ahead log as it is written, and take base backups, until Ctrl-C or SIGTERM. Run one of it.
+
+    With SCAD_METRICS_PORT it tells Prometheus how old they are.
+    """
+    import structlog
+    from prometheus_client import CollectorRegistry, start_http_server
+
     from scad.backups import BackupError, Folder
     from scad.backups import follow as follow_log
+    from scad.backups.telling import BackupFigures
     from scad.process import settings_or_exit
 
     settings = settings_or_exit("backup")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    if settings.metrics_port:
+        registry = CollectorRegistry()
+        registry.register(BackupFigures(Folder(folder)))
+        try:
+            start_http_server(settings.metrics_port, settings.metrics_host, registry)
+        except OSError as error:
+            # backups go on: they are worth more than their figures
+            structlog.get_logger().warning(
+                "backup.no_metrics", port=settings.metrics_port, error=error.strerror
+            )
     try:
         follow_log(Folder(folder), settings.database, settings.make_clock(), every, keep, stop)
     except BackupError as error:

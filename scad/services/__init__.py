@@ -22,6 +22,7 @@ from scad.services.places import (
     services_dir,
 )
 from scad.services.postgres import Edition, Postgres
+from scad.services.prometheus import Prometheus
 from scad.services.tansu import Tansu
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Mosquitto",
     "Postgres",
     "Program",
+    "Prometheus",
     "SecureListener",
     "Service",
     "ServiceError",

@@ -68,6 +68,13 @@ TIMESCALEDB = Bundle(
 PROMTOOL = Bundle(
     "promtool", ("promtool",), ("promtool",), ("usr/bin/promtool",), ("usr/bin/promtool", "--version")
 )
+PROMETHEUS = Bundle(
+    "prometheus",
+    ("prometheus",),
+    ("prometheus",),
+    ("usr/bin/prometheus",),
+    ("usr/bin/prometheus", "--version"),
+)
 COMPOSE = Bundle(
     "docker-compose",
     ("docker-compose",),

@@ -28,6 +28,7 @@ from scad.services.places import (
     java_program,
     mark_fetched,
     mosquitto_programs,
+    prometheus_program,
     promtool_program,
     services_dir,
 )
@@ -179,6 +180,10 @@ class Fetcher:
         if not fetched("promtool"):
             self._bundle_or_found(debian.PROMTOOL, promtool_program)
 
+    def prometheus(self) -> None:
+        if not fetched("prometheus"):
+            self._bundle_or_found(debian.PROMETHEUS, prometheus_program)
+
     def compose(self) -> None:
         if not fetched("docker-compose"):
             self._bundle_or_found(debian.COMPOSE, compose_program)
@@ -236,7 +241,8 @@ def fetch(purpose: Purpose, say: Say, require_all: bool = False) -> list[Outcome
         demo = len(steps)
         if purpose == "test":
             steps += [("kafka", fetcher.kafka), ("chromium", fetcher.chromium)]
-            steps += [("promtool", fetcher.promtool), ("docker-compose", fetcher.compose)]
+            steps += [("promtool", fetcher.promtool), ("prometheus", fetcher.prometheus)]
+            steps += [("docker-compose", fetcher.compose)]
         outcomes = []
         for number, (name, step) in enumerate(steps):
             needed = number < demo or require_all

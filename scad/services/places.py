@@ -165,6 +165,11 @@ def promtool_program() -> Path:
     return _tool("promtool", "install the package prometheus")
 
 
+def prometheus_program() -> Path:
+    """The Prometheus server. Raises MissingServiceError."""
+    return _tool("prometheus", "install the package prometheus")
+
+
 def compose_program() -> Path:
     """docker-compose, of which only `config` is used. Raises MissingServiceError."""
     return _tool("docker-compose", "install the package docker-compose")

@@ -21,12 +21,18 @@ from prometheus_client.metrics_core import Metric
 from alerts.dashboards import boards
 from alerts.dashboards.parts import Prom
 from alerts.feed.metrics import FeedMetrics
+from scad.backups.folder import Folder
+from scad.backups.telling import BackupFigures
 from streams import metrics
 from streams.bridge import valid_until
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"
-ALERTS = yaml.safe_load((PROMETHEUS / "rules/alerts.yml").read_text())["groups"][0]["rules"]
+ALERTS_OF = {
+    name: yaml.safe_load((PROMETHEUS / f"rules/{name}.yml").read_text())["groups"][0]["rules"]
+    for name in ("alerts", "capacity")
+}
+ALERTS = [rule for rules in ALERTS_OF.values() for rule in rules]
 EXPRESSIONS = {
     f"{name}: {panel.title}/{query.ref}": query.expr
     for name, board in boards().items()
@@ -62,7 +68,9 @@ FROM_OUTSIDE = {"up", "process_cpu_seconds_total", "process_resident_memory_byte
 def families() -> list[Metric]:
     metrics.LAG.source = lambda: {("scad.telemetry", 3): 17}
     try:
-        registries: list[CollectorRegistry] = [REGISTRY, FeedMetrics().registry]
+        backups = CollectorRegistry()
+        backups.register(BackupFigures(Folder(Path("nowhere"))))
+        registries: list[CollectorRegistry] = [REGISTRY, FeedMetrics().registry, backups]
         found = [family for registry in registries for family in registry.collect()]
     finally:
         metrics.LAG.source = dict
@@ -160,7 +168,7 @@ def test_an_alert_has_a_severity_and_a_runbook_that_exists(rule: dict[str, Any])
 
 def test_rules_and_panels_ask_for_metrics_that_some_process_shows():
     expressions = [*EXPRESSIONS.values()]
-    for name in ("alerts", "recording"):
+    for name in (*ALERTS_OF, "recording"):
         groups = yaml.safe_load((PROMETHEUS / f"rules/{name}.yml").read_text())["groups"]
         expressions += [rule["expr"] for group in groups for rule in group["rules"]]
     asked = set().union(*map(named, expressions))
@@ -182,9 +190,10 @@ def test_promtool_accepts_the_rules(promtool):
 
 
 def test_every_alert_fires_in_its_case_and_is_quiet_in_the_other(promtool):
-    cases = yaml.safe_load((PROMETHEUS / "tests/alerts.yml").read_text())["tests"]
-    names = [case["name"] for case in cases]
-    assert names == [f"{rule['alert']} {how}" for rule in ALERTS for how in ("fires", "is quiet")]
+    for name, rules in ALERTS_OF.items():
+        cases = yaml.safe_load((PROMETHEUS / f"tests/{name}.yml").read_text())["tests"]
+        names = [case["name"] for case in cases]
+        assert names == [f"{rule['alert']} {how}" for rule in rules for how in ("fires", "is quiet")]
     promtool_says(promtool, "test", "rules", *(PROMETHEUS / "tests").iterdir())
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from scad.backups import Backup, BackupError, Folder, restore
 from scad.backups.folder import SEGMENTS_A_LOG, environment, position
 from scad.backups.restoring import COMMIT, OURS, chain, choose
+from scad.backups.telling import BackupFigures
 from scad.main import build_app
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -98,3 +99,32 @@ def test_settings_of_an_earlier_restore_and_times_of_commits_are_recognised():
     assert not OURS.match("max_connections = 100")
     line = "rmgr: Transaction len: 34, tx: 750, lsn: 0/3000168, desc: COMMIT 2026-11-22 15:02:38.413800 UTC"
     assert COMMIT.findall(line) == ["2026-11-22 15:02:38.413800"]
+
+
+def test_prometheus_is_told_how_old_the_newest_backup_and_the_log_are(tmp_path: Path):
+    folder = Folder(tmp_path / "backups")
+
+    def told() -> dict[str, float]:
+        return {
+            sample.name: sample.value
+            for family in BackupFigures(folder).collect()
+            for sample in family.samples
+        }
+
+    assert told() == {}, "a folder that is away has no age"
+    folder.make()
+    assert set(told()) == {"scad_backup_free_bytes"}
+    (folder.base / "b0").mkdir()
+    folder.note(backup(0))
+    folder.note(backup(24))
+    (folder.wal / "00000001").mkdir()
+    (folder.wal / "00000001" / f"{segment(3)}.partial").touch()
+    written = folder.last_written_at()
+    assert written is not None
+    found = told()
+    assert found.pop("scad_backup_free_bytes") > 0
+    assert found == {
+        "scad_backup_last_timestamp_seconds": (NOON + timedelta(hours=24)).timestamp(),
+        "scad_backup_last_bytes": 1,
+        "scad_backup_log_timestamp_seconds": written.timestamp(),
+    }

@@ -115,7 +115,7 @@ def test_every_missing_service_is_reported_and_the_others_are_set_up(folder, mon
     def refuse(*_args: object) -> None:
         raise ServiceError("no")
 
-    for name in ("mosquitto", "database", "kafka", "chromium", "promtool", "compose"):
+    for name in ("mosquitto", "database", "kafka", "chromium", "promtool", "prometheus", "compose"):
         monkeypatch.setattr(Fetcher, name, refuse)
     outcomes = fetch.fetch("test", lambda _line: None)
     assert [outcome.name for outcome in outcomes if outcome.problem is None] == ["tansu"]
