@@ -45,7 +45,7 @@ export function toast(text, undoOf = null) {
 }
 
 function refusal({ error, by, at, alert }) {
-  const options = { hour: "2-digit", minute: "2-digit" };
+  const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   const when = new Date(at ?? alert.changed_at).toLocaleTimeString(document.documentElement.lang, options);
   return say(`refusal.${error}`, { who: by ?? "SCAD", time: when, state: texts[`state.${alert.state}`] });
 }
