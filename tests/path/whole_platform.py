@@ -46,9 +46,10 @@ Episode = tuple[str, str, str, str, str, str, int, int, int | None]
 
 
 class Platform:
-    """Brokers and database are there when it is made; `start()` starts the processes that are not running."""
+    """Brokers and database are there when it is made, unless not to be `prepared` with the schema and a care team in
+    it; `start()` starts the processes that are not running."""
 
-    def __init__(self, folder: Path, kafka: Kafka, postgres: Postgres) -> None:
+    def __init__(self, folder: Path, kafka: Kafka, postgres: Postgres, *, prepared: bool = True) -> None:
         kafka.delete_topics()
         self.folder = folder
         self.mosquitto = Mosquitto(folder / "mosquitto").start()
@@ -70,8 +71,9 @@ class Platform:
         }
         self._programs: dict[str, Program] = {}
         self._conn = self._open.enter_context(psycopg.connect(self.dsn, autocommit=True))
-        self.scad("schema", "apply")
-        self.enrol()  # the care team
+        if prepared:
+            self.scad("schema", "apply")
+            self.enrol()  # the care team
 
     # ── processes ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -81,6 +83,10 @@ class Platform:
         with ThreadPoolExecutor(len(wanted)) as pool:
             list(pool.map(lambda name: self._program(name).start(), wanted))
         return self
+
+    def add(self, name: str, program: Program) -> None:
+        """A process that somebody else describes: its log is shown, and it ends with the others."""
+        self._programs[name] = program
 
     def kill(self, *names: str) -> None:
         """kill -9."""
@@ -199,6 +205,11 @@ class Platform:
         assert answer.status_code == 303, answer.text
         client.headers["X-CSRF-Token"] = client.get("/api/session").json()["csrf_token"]
         return client
+
+    def metrics(self, name: str) -> bytes:
+        """What a process tells Prometheus."""
+        with urllib.request.urlopen(f"http://{HOST}:{self._ports[name]}/metrics", timeout=10) as answer:
+            return bytes(answer.read())
 
     @property
     def feed_url(self) -> str:
