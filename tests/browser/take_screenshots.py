@@ -23,6 +23,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "alerts" / "served"))
 
 import psycopg
 from feed_server import RunningFeed, csrf_of, running
+from further_pictures import (
+    away,
+    doors,
+    enrolling,
+    held,
+    lost,
+    nothing,
+    one_alert,
+    quicker,
+    tablet,
+    undone,
+    why,
+)
 from made_up_ward import DAY, HOUR, NOW_MS, PASSWORD, add_patient, fill, one_signal, run_engine, store_plan
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -54,17 +67,26 @@ class Studio:
 
     def __init__(self, browser: Browser, feed: RunningFeed) -> None:
         self.browser, self.feed = browser, feed
+        self.locale, self.suffix = "en-GB", ""
+        self.only: frozenset[str] = frozenset()  # names to be kept; empty: all
         self._cookies: dict[str, str] = {}
 
     def page(
         self, path: str, login: str = "infirmiere", size: tuple[int, int] = WIDE, **options: Any
     ) -> Page:
-        """The page at `path`, logged in, live where it can be."""
-        if login not in self._cookies:
+        """The page at `path`, logged in (with `login` empty: not), live where it can be."""
+        if login and login not in self._cookies:
             self._cookies[login] = self.feed.client(login).cookies["scad_session"]
-        settings = {"locale": "en-GB", "reduced_motion": "reduce", "timezone_id": "Europe/Paris", **options}
+        settings = {
+            "locale": self.locale,
+            "reduced_motion": "reduce",
+            "timezone_id": "Europe/Paris",
+            **options,
+        }
         context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, **settings)
-        context.add_cookies([{"name": "scad_session", "value": self._cookies[login], "url": self.feed.url}])
+        if login:
+            session = {"name": "scad_session", "value": self._cookies[login], "url": self.feed.url}
+            context.add_cookies([session])  # type: ignore[list-item]
         page = context.new_page()
         page.goto(self.feed.url + path)
         if page.locator("#live").count():
@@ -72,8 +94,10 @@ class Studio:
         return page
 
     def keep(self, name: str, what: Page | Locator) -> None:
+        if self.only and name not in self.only:
+            return
         shot = Image.open(BytesIO(what.screenshot(animations="disabled"))).convert("RGB")
-        target = IMAGES / f"{name}.png"
+        target = IMAGES / f"{name}{self.suffix}.png"
         shot.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
         print(
             f"{target.relative_to(ROOT)}: {shot.width} × {shot.height}, {target.stat().st_size // 1024} KiB"
@@ -88,6 +112,10 @@ def make_ward(conn: psycopg.Connection[Any]) -> None:
     create_account(
         conn, "admin", PASSWORD, "administrator", None, at=to_datetime(NOW_MS), display_name="Anne Roussel"
     )
+    conn.execute(
+        "insert into scad.care_team select 'vire', 'Vire', time_zone from scad.care_team where care_team = 'caen'"
+    )
+    create_account(conn, "vire", PASSWORD, "nurse", "vire", at=to_datetime(NOW_MS), display_name="Luc Mesnil")
     rich_patient(conn)
     anticoagulated_patient(conn)
     add_patient(conn, TWICE, "caen", 41, "body-weight", NOW_MS)
@@ -304,6 +332,43 @@ def stalled(studio: Studio) -> None:
     studio.keep("page-stalled", page)
 
 
+def french(studio: Studio) -> None:
+    """Those of the nurse's guide."""
+    studio.locale, studio.suffix, studio.only = "fr-FR", "-fr", OF_THE_GUIDE
+    for one in (
+        queue,
+        narrow,
+        bulk,
+        resolve,
+        snooze,
+        patient,
+        effect,
+        inr,
+        away,
+        why,
+        undone,
+        quicker,
+        stalled,
+    ):
+        one(studio)
+    studio.locale, studio.suffix, studio.only = "en-GB", "", frozenset()
+
+
+OF_THE_GUIDE = frozenset(
+    {
+        *("queue-light", "page-narrow", "page-bulk", "page-resolve", "page-snooze-dark", "ward-patient"),
+        *(
+            "ward-effect",
+            "ward-inr",
+            "ward-absences",
+            "ward-why",
+            "page-undo",
+            "page-conflict",
+            "page-stalled",
+        ),
+    }
+)
+
 PICTURES: dict[str, Callable[[Studio], None]] = {
     one.__name__: one
     for one in (
@@ -319,7 +384,19 @@ PICTURES: dict[str, Callable[[Studio], None]] = {
         identity,
         glass,
         trail,
+        doors,
+        enrolling,
+        away,
+        why,
+        nothing,
+        one_alert,
+        tablet,
+        undone,
+        quicker,
+        held,
+        lost,
         stalled,
+        french,
     )
 }
 
