@@ -1,7 +1,9 @@
-"""The operation page, followed on a fresh machine: install, enrol, back up, break the database, restore it.
+"""The operation page, followed on a fresh machine: settings, schema, start, check, enrol, back up, break the database,
+restore it.
 
 Every command is the page's; only addresses, folders and passwords are the test's, and `systemctl` starts and stops
-the processes that the page's unit describes."""
+what the units in deploy/systemd describe, with the settings that the page has put into /etc/scad. Kafka, mosquitto and
+PostgreSQL are there, and so is the program."""
 
 from __future__ import annotations
 
@@ -13,16 +15,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
-from whole_platform import Platform, reading
+from whole_platform import DEVICE_PASSWORD, NURSE_PASSWORD, Platform, reading, ready
 
 import scad
 from devices.times import format_instant
-from scad.services import Kafka, Postgres, Program, wait_until
+from scad.services import Kafka, Postgres, Program, free_port, wait_until
 from scad.services.places import postgres_bin
 from tests.conftest import obtain
 
@@ -32,6 +36,8 @@ ROOT = Path(scad.__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/operation.md").read_text()
 SECONDS = 150.0
 PASSWORD = "drawn-for-this-test"
+QUICK = ("SCAD_PARTITIONS", "SCAD_TICK_SECONDS", "SCAD_SESSION_SECONDS")
+SYNTHETIC = "select count(*) from scad.reading where device = 'synthetic-1'"
 
 
 def steps(name: str) -> list[str]:
@@ -45,13 +51,17 @@ class Machine:
 
     def __init__(self, folder: Path, kafka: Kafka, database: Postgres) -> None:
         self.folder, self.database = folder, database
-        self.platform = Platform(folder, kafka, database)
-        self.platform.environment["SCAD_LOG_LEVEL"] = "debug"  # a line for each reading
+        self.platform = Platform(folder, kafka, database, prepared=False)
+        self.settings, self.unit_files = folder / "etc", folder / "units"
+        self.unit_files.mkdir()
         self.backups = folder / "backups"
+        self.ports = {f":{port}": f":{free_port()}" for port in (9101, 9102, 9103, 8080)}
+        self.environment: dict[str, str] = {}
+        """What the operator's shell knows beside what every shell does."""
         backup_address = self.platform.dsn.replace(
             self.platform.dsn.split("//")[1].split("@")[0], f"backup:{PASSWORD}"
         )
-        self.backup_env = {**self.platform.environment, "SCAD_DATABASE": backup_address}
+        self.backup_env = {"SCAD_DATABASE": backup_address}
         self.follower = Program(
             "backup",
             [sys.executable, "-m", "scad", *shlex.split(unit_of_backups(str(self.backups)))[1:]],
@@ -66,25 +76,94 @@ class Machine:
     def _path(self) -> dict[str, str]:
         return {"PATH": f"{Path(sys.executable).parent}:{postgres_bin()}:{os.environ['PATH']}"}
 
+    def _here(self, line: str, replaced: dict[str, str]) -> str:
+        """The page's line with the addresses, folders and passwords of this machine."""
+        platform = self.platform.environment
+        for before, after in {
+            "/etc/scad": str(self.settings),
+            "/etc/systemd/system/": str(self.unit_files),
+            "deploy/systemd/": f"{ROOT}/deploy/systemd/",
+            "/var/lib/scad": str(self.folder / "data"),
+            "127.0.0.1:9092": platform["SCAD_KAFKA"],
+            "127.0.0.1:1883": platform["SCAD_MQTT"],
+            "PASSWORD-OF-BRIDGE": platform["SCAD_MQTT_PASSWORD"],
+            "PASSWORD-OF-SYNTHETIC": DEVICE_PASSWORD,
+            "postgresql://scad:PASSWORD-OF-SCAD@127.0.0.1:5432/scad": platform["SCAD_DATABASE"],
+            **self.ports,
+            **{
+                before.replace(":", "PORT="): after.replace(":", "PORT=")
+                for before, after in self.ports.items()
+            },
+            "/var/backups/scad": str(self.backups),
+            "/var/lib/postgresql/17/main": str(self.database.data),
+            "'PASSWORD'": f"'{PASSWORD}'",
+            **replaced,
+        }.items():
+            line = line.replace(before, after)
+        return line
+
+    def write_settings(self) -> None:
+        """The page's block as a whole, and at the end of each file what makes a test quick and a log complete."""
+        self.shell(self._here("\n".join(steps("settings")), {}))
+        own = {
+            "SCAD_FEED_PORT": self.ports[":8080"].lstrip(":"),
+            "SCAD_LOG_LEVEL": "debug",  # a line for each reading
+        } | {name: self.platform.environment[name] for name in QUICK}
+        for file in self.settings.glob("*.env"):
+            with file.open("a") as lines:
+                lines.writelines(f"{name}={value}\n" for name, value in own.items())
+
     def do(self, name: str, **replaced: str) -> None:
         for line in steps(name):
+            line = self._here(line, replaced)
             print(f"$ {line}")  # pytest shows it where the test failed
-            for before, after in {
-                "/var/backups/scad": str(self.backups),
-                "/var/lib/postgresql/17/main": str(self.database.data),
-                "'PASSWORD'": f"'{PASSWORD}'",
-                **replaced,
-            }.items():
-                line = line.replace(before, after)
             if line.startswith("systemctl "):
-                _, verb, *units = shlex.split(line)
-                for unit in units:
-                    self.units[unit](verb)
+                self._systemctl(*shlex.split(line)[1:])
+            elif line.startswith("set -a;"):
+                self.environment = dict(
+                    pair.split("=", 1)
+                    for pair in self.shell(f"{line}; env -0").split("\0")
+                    if "SCAD_" in pair
+                )
             else:
                 self.shell(line)
 
-    def shell(self, line: str) -> None:
-        own = self.backup_env if line.startswith("scad backup") else self.platform.environment
+    def _systemctl(self, verb: str, *words: str) -> None:
+        wanted = [word for word in words if not word.startswith("-")]
+        timers = [unit for unit in wanted if unit.endswith(".timer")]
+        for timer in timers:  # nothing is due while the test lasts
+            assert (self.unit_files / timer).is_file()
+            assert (self.unit_files / timer).with_suffix(".service").is_file()
+        with ThreadPoolExecutor() as pool:
+            begun = [pool.submit(self._unit, unit, verb) for unit in wanted if unit not in timers]
+            for one in begun:
+                one.result()
+
+    def _unit(self, unit: str, verb: str) -> None:
+        template, _, instance = unit.partition("@")
+        if unit not in self.units and template == "scad":
+            lines = (self.unit_files / "scad@.service").read_text().replace("%i", instance).splitlines()
+            said = dict(line.split("=", 1) for line in lines if "=" in line)
+            program, *words = shlex.split(said["ExecStart"])
+            assert program == "/opt/scad/bin/scad"
+            file = self._here(said["EnvironmentFile"], {})
+            environment = dict(line.split("=", 1) for line in Path(file).read_text().splitlines())
+            port = (
+                environment["SCAD_FEED_PORT"] if instance == "feed" else environment.get("SCAD_METRICS_PORT")
+            )
+            made = Program(
+                instance,
+                [sys.executable, "-m", "scad", *words],
+                self.folder / instance,
+                environment,
+                (lambda: ready(int(port))) if port else None,
+            )
+            self.platform.add(instance, made)
+            self.units[unit] = lambda verb: getattr(made, verb)()
+        self.units[unit]("start" if verb == "enable" else verb)
+
+    def shell(self, line: str) -> str:
+        own = self.environment | (self.backup_env if line.startswith("scad backup") else {})
         superuser = {"PGHOST": "127.0.0.1", "PGPORT": str(self.database.port), "PGUSER": "postgres"}
         password = self.database.admin_dsn.split("//postgres:")[1].split("@")[0]
         env = {**os.environ, **own, **self._path(), **superuser, "PGPASSWORD": password}
@@ -99,6 +178,7 @@ class Machine:
         assert done.returncode == 0, (
             f"{line}\n{done.stdout}\n{done.stderr}\n{self.follower.log_tail(40)}\n{self.platform.log()}"
         )
+        return done.stdout
 
     def close(self) -> None:
         self.follower.stop()
@@ -129,26 +209,28 @@ def test_who_follows_the_operation_page_loses_nothing_when_the_database_is_lost(
     platform = machine.platform
     (ward,) = re.findall(r"<!-- enrolment: [^>]*-->\n```json\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     (machine.folder / "ward.json").write_text(ward)
-    (machine.folder / "password").write_text("a-long-password-of-a-test")
+    (machine.folder / "password").write_text(NURSE_PASSWORD)
+    platform.add_devices(["sc-1", "synthetic-1"])
+    machine.write_settings()
+    machine.do("start")
     machine.do("enrol")
     machine.do("backup-role")
-    platform.add_devices(["sc-1"])
-    platform.start("bridge", "worker")
     machine.do("backup-start")
     wait_until(lambda: bool(list(machine.backups.glob("wal/*/*"))), SECONDS, "the log is being kept")
     machine.do("backup-take")
 
     send(platform, 1, 2, 3)
     until_stored(platform, 3)
-    machine.shell(
-        "scad account add a.martin --role nurse --care-team caen --name Martin --password-file password"
-    )
+    machine.do("account", **{'"A. Martin"': '"A. Martin" --password-file password'})
+    wait_until(lambda: platform.count(SYNTHETIC) > 0, SECONDS, "a synthetic reading")
+    machine.do("check")
     at = format_instant(platform.now_ms())  # up to here everything is to come back from the backup
 
     send(platform, 4, 5)
     until_stored(platform, 5)
     wait_until(lambda: len(standing(platform)) > 0, SECONDS, "an alert")
     right = standing(platform)
+    a_nurse_sees_the_patient(machine)
     platform.rows(
         "update scad.alert set severity = 'low' returning 1"
     )  # somebody's mistake, and then the disk
@@ -165,11 +247,20 @@ def test_who_follows_the_operation_page_loses_nothing_when_the_database_is_lost(
     for event in ("bridge.forwarded", "intake.accepted", "engine.evaluated", "writer.stored"):
         wait_until(lambda event=event: followed(machine, event) >= {1, 2, 3, 4, 5, 6}, SECONDS, event)
     assert platform.count("select count(*) from scad.account where login = 'a.martin'") == 1
+    wait_until(lambda: ready(int(machine.ports[":8080"].lstrip(":"))), SECONDS, "the feed is back")
+    a_nurse_sees_the_patient(machine)
     assert platform.count("select count(*) from scad.reading_conflict") == 0
     wait_until(
         lambda: (machine.backups / "wal/00000002").is_dir(), SECONDS, "the new timeline is being followed"
     )
     machine.do("restored")
+
+
+def a_nurse_sees_the_patient(machine: Machine) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1{machine.ports[':8080']}", timeout=30) as client:
+        answer = client.post("/login", data={"user": "a.martin", "password": NURSE_PASSWORD})
+        assert answer.status_code == 303, answer.text
+        assert "PATIENT" in client.get("/").text
 
 
 def send(platform: Platform, *numbers: int) -> None:
