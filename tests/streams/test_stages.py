@@ -68,7 +68,10 @@ class TakenOver(BatchConsumer):
 
     def __init__(self) -> None:
         self._own_state()
-        self.app: Any = SimpleNamespace(conf=SimpleNamespace(broker_rebalance_timeout=1.0))
+        self.app: Any = SimpleNamespace(
+            conf=SimpleNamespace(broker_rebalance_timeout=1.0),
+            flow_control=SimpleNamespace(suspend=lambda: None),
+        )
         self._thread: Any = SimpleNamespace(call_thread=self._call, seek_committed="seek")
 
     def assignment(self) -> set[TP]:
