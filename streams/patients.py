@@ -36,6 +36,7 @@ from streams.protocols.model import Library
 from streams.rebuild import PastReader, Sources, TooManyDamagedError, damaged_entry, rebuild, too_many
 from streams.record import BadRecordError, Head, dump_record, load_head, load_state
 from streams.signal import AlertSignal, encode_signal
+from streams.stored import NewerStateError
 from streams.tables import TokenTable
 from streams.transport import FencedError, Grant
 
@@ -269,7 +270,7 @@ class Patients:
         """Put the damaged record aside and begin to make the patient anew."""
         self._still_ours(grant)  # or the next round would believe that it is being made
         sources, record, name = self._sources, self._table.get_value(patient), patient.encode()
-        if sources is None or record is None:
+        if sources is None or record is None or isinstance(error, NewerStateError):
             raise error
         damaged = self._damaged[grant.partition]
         damaged.add(patient)

@@ -35,6 +35,10 @@ class DamagedStateError(ValueError):
     """Bytes that are no state of this format, or another patient's."""
 
 
+class NewerStateError(DamagedStateError):
+    """A later release wrote the state. It is not damaged, and nobody may make it anew from less."""
+
+
 class StoredLane(msgspec.Struct, array_like=True):
     """A lane on disk. Checkpoints are not kept: after a restart the first late reading re-evaluates from the
     base and makes them again."""
@@ -177,6 +181,11 @@ def _read(
     state: PatientState, data: bytes, begin: Callable[[CarePlan], None], program_of: Callable[[str], Program]
 ) -> None:
     stored, packed = unpack(data)
+    if stored.format > FORMAT:
+        raise NewerStateError(
+            f"state of {stored.patient!r} in format {stored.format}: a later release wrote it, and this one reads up "
+            f"to {FORMAT}; run the later release (docs/capacity.md, back to an earlier release)"
+        )
     if stored.format not in READABLE or stored.patient != state.patient:
         raise DamagedStateError(
             f"state of {stored.patient!r} in format {stored.format}, expected {state.patient!r}, {FORMAT}"

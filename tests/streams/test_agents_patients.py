@@ -22,6 +22,7 @@ from streams.plans import CarePlan, PlanVersion
 from streams.poison import Poison
 from streams.protocols import Library, load_published
 from streams.record import Head, dump_record, load_head
+from streams.stored import NewerStateError
 from streams.transport import FencedError, Grant
 
 sys.path.append(str(Path(__file__).parent.parent / "path"))
@@ -290,6 +291,27 @@ def test_what_cannot_be_read_is_put_aside_while_its_patient_is_made_anew() -> No
         work["a"].readings[1].value = b"{"
         await holder.change(Grant(0, 1), work)
         assert [(topic, key) for topic, key, _ in world.log] == [(topics.QUARANTINE, "1")]
+
+    asyncio.run(main())
+
+
+def test_a_state_of_a_later_release_ends_the_worker_and_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: Any) -> Any:
+        raise NewerStateError("a later release wrote it")
+
+    async def main() -> None:
+        world = World()
+        await patients(world).change(Grant(0, 1), batch(["a"], 0))
+        monkeypatch.setattr(StandInEngine, "load", load)
+        table: Any = Table(world)
+        producer: Any = Producer(world)
+        sources: Any = SimpleNamespace()
+        holder = Patients(StandInEngine(), table, producer, world.put_aside, sources)
+        with pytest.raises(NewerStateError):
+            await holder.change(Grant(0, 2), batch(["a"], 1))
+        assert [topic for topic, _, _ in world.log] == [CHANGELOG]
 
     asyncio.run(main())
 

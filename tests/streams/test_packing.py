@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from streams.engine import Engine
 from streams.history import BLOCK, PIECE, History, Observation, observation_digest
 from streams.packing import pack_block, unpack_block
 from streams.protocols import load_published
-from streams.stored import FORMAT, pack_piece, unpack, unpack_piece
+from streams.stored import FORMAT, NewerStateError, pack, pack_piece, unpack, unpack_piece
 from tests.streams.histories import START_MS
 from tests.streams.made import glucose_day, glucose_readings
 
@@ -125,6 +126,14 @@ def test_a_state_that_an_earlier_release_wrote_is_read_and_goes_on_as_if_it_were
     written = engine.dump(read)
     assert unpack(written)[0].format == FORMAT
     assert engine.dump(engine.load("p-1", written)) == written
+
+
+def test_a_state_that_a_later_release_wrote_is_not_taken_for_damage() -> None:
+    engine = Engine(load_published(), ("diabetes",))
+    stored, _ = unpack(engine.dump(engine.new_state("p-1")))
+    later = pack(msgspec.structs.replace(stored, format=FORMAT + 1), [])
+    with pytest.raises(NewerStateError, match="a later release wrote it"):
+        engine.load("p-1", later)
 
 
 def test_six_weeks_of_continuous_glucose_take_less_than_48_kilobytes() -> None:
