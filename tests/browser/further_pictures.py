@@ -40,9 +40,10 @@ def held(studio: Studio) -> None:
 
 
 def lost(studio: Studio) -> None:
-    page = studio.page("/")
-    page.context.set_offline(True)
-    page.locator("#live.lost").wait_for(timeout=60_000)
+    page = studio.page("/review")
+    page.route("**/api/stream*", lambda route: route.abort())
+    page.goto(studio.feed.url)
+    page.locator("#live.lost").wait_for()
     studio.keep("page-lost", page)
     page.context.close()
 
