@@ -360,7 +360,9 @@ def test_names_reach_neither_urls_nor_metrics(ward: RunningFeed):
     assert metrics.status_code == 200
     assert "scad_feed_request_seconds_bucket" in metrics.text
     assert 'scad_feed_alerts{class="clinical",severity="high",state="open"}' in metrics.text
-    said = dict(line.rsplit(" ", 1) for line in metrics.text.splitlines() if line.startswith("scad_database_"))
+    said = dict(
+        line.rsplit(" ", 1) for line in metrics.text.splitlines() if line.startswith("scad_database_")
+    )
     assert float(said["scad_database_bytes"]) > 1e6
     assert 0 < float(said["scad_database_connections"]) < float(said["scad_database_connections_max"])
     assert "p-0000" not in metrics.text
