@@ -249,7 +249,12 @@ def main() -> None:
     given = parser.parse_args()
     folder = (given.folder / str(given.seed)).resolve()
     run = FaultRun(folder, Size(given.seed, given.readings, given.faults))
-    findings = run.run()
+    try:
+        findings = run.run()
+    except KeyboardInterrupt:
+        sys.exit(
+            f"seed {given.seed}: stopped after {run.diary['done']} faults; the same command goes on from there"
+        )
     print((folder / "report.json").read_text())
     if findings.wrong:
         sys.exit(f"seed {given.seed}: " + "; ".join(findings.wrong))
