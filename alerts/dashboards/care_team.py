@@ -117,7 +117,8 @@ select {DAY} as time,
 
 # As the page computes it (alerts/feed/adherence.py): days of Europe/Paris, a day counts at most what the plan asks
 # for, a plan that asks less often than daily counts days. Whole days only; those since the plan began.
-ADHERENCE_DAYS = 90  # of the range, its last: two years of a thousand patients would take seconds
+ADHERENCE_DAYS = 42
+"""Of the range, its last six weeks: two years of seven thousand patients would take seconds (bench/history.py)."""
 ADHERENCE = f"""
 with usual (protocol, kind, every_hours, expected) as (
     values {rhythm_rows()}),
@@ -269,7 +270,7 @@ def board(page_url: str) -> Board:
                         "Adherence by tercile",
                         "table",
                         "Patients ordered by the share of scheduled measurements they took within the range (its last "
-                        "90 days at most), in three groups of the same size.",
+                        f"{ADHERENCE_DAYS} days at most), in three groups of the same size.",
                         "the lowest third takes less than half: these patients are not watched; call them, or agree "
                         "on another schedule.",
                         "percentunit",
