@@ -10,24 +10,13 @@ import io
 import logging
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol, TextIO, cast
+from typing import NamedTuple, TextIO, cast
 
 import structlog
 
-from scad.tracing import tracing
+from scad.tracing import Traced, tracing
 
 _followed = False
-
-
-class Followed(Protocol):
-    """What is followed from process to process: a reading, or a refusal of one."""
-
-    @property
-    def device(self) -> str: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def seq(self) -> int | None: ...
 
 
 class Named(NamedTuple):
@@ -44,7 +33,7 @@ def followed() -> bool:
     return _followed or tracing() is not None
 
 
-def follow(event: str, readings: Iterable[Followed]) -> None:
+def follow(event: str, readings: Iterable[Traced]) -> None:
     """A process is done with a batch of readings: a line for each, in which `device`, `epoch` and `seq` find it in
     every log, and the spans of the batch (scad/tracing.py)."""
     if not followed():

@@ -17,6 +17,7 @@ import msgspec
 from alerts.feed.database import Connection
 from alerts.feed.kinds import unit_of
 from alerts.feed.models import Alert, Baseline, Basis, DecidingReading
+from alerts.feed.queries import reading_of
 from devices.readings import Reading
 from devices.times import from_datetime
 from streams.engine import Engine
@@ -124,7 +125,7 @@ async def _baseline(
         "limit": READINGS_MAX,
     }
     rows = await (await conn.execute(_READINGS, asked)).fetchall()
-    readings = [_reading(alert.patient, row) for row in rows]
+    readings = [reading_of(alert.patient, row) for row in rows]
     versions = tuple(_versions(plans))
     return await asyncio.to_thread(baseline_at, _library(), rule, readings, versions)
 
@@ -144,23 +145,6 @@ def _versions(plans: Sequence[dict[str, Any]]) -> list[PlanVersion]:
         except msgspec.ValidationError:
             continue  # a version that this release cannot read holds for nobody
     return found
-
-
-def _reading(patient: str, row: dict[str, Any]) -> Reading:
-    return Reading(
-        device=row["device"],
-        epoch=row["epoch"],
-        seq=row["seq"],
-        kind=row["kind"],
-        measured_at_ms=from_datetime(row["measured_at"]),
-        received_at_ms=from_datetime(row["received_at"]),
-        values=row["values"],
-        flags=tuple(row["flags"]),
-        context=row["context"],
-        marks=tuple(row["marks"]),
-        offset_min=row["offset_min"],
-        patient=patient,
-    )
 
 
 def baseline_at(

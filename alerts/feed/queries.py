@@ -26,6 +26,8 @@ from alerts.feed.models import (
 )
 from alerts.feed.viewer import Viewer
 from alerts.identity.vault import reveal
+from devices.readings import Reading
+from devices.times import from_datetime
 
 # An alert's history page; older ones are reached with `before`.
 HISTORY_ALERTS = 50
@@ -302,3 +304,21 @@ async def open_alert_counts(conn: Connection) -> list[dict[str, Any]]:
         "select class, severity, state, count(*) as n from scad.queue group by class, severity, state"
     )
     return await result.fetchall()
+
+
+def reading_of(patient: str, row: dict[str, Any]) -> Reading:
+    """A row of `scad.my_reading` as what the engine takes."""
+    return Reading(
+        device=row["device"],
+        epoch=row["epoch"],
+        seq=row["seq"],
+        kind=row["kind"],
+        measured_at_ms=from_datetime(row["measured_at"]),
+        received_at_ms=from_datetime(row["received_at"]),
+        values=row["values"],
+        flags=tuple(row["flags"]),
+        context=row["context"],
+        marks=tuple(row["marks"]),
+        offset_min=row["offset_min"],
+        patient=patient,
+    )

@@ -145,23 +145,7 @@ async def stored_readings(
          order by measured_at desc limit %s""",
         (patient, list(kinds), to_datetime(begin_ms), limit),
     )
-    return [
-        Reading(
-            device=row["device"],
-            epoch=row["epoch"],
-            seq=row["seq"],
-            kind=row["kind"],
-            measured_at_ms=from_datetime(row["measured_at"]),
-            received_at_ms=from_datetime(row["received_at"]),
-            values=row["values"],
-            flags=tuple(row["flags"]),
-            context=row["context"],
-            marks=tuple(row["marks"]),
-            offset_min=row["offset_min"],
-            patient=patient,
-        )
-        for row in await result.fetchall()
-    ]
+    return [queries.reading_of(patient, row) for row in await result.fetchall()]
 
 
 async def reading_lines(
