@@ -74,6 +74,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_seconds: Annotated[float, msgspec.Meta(ge=2, le=300)] = 10.0
     """After this long without a sign of life a worker's partitions go to others. Below 2 s a busy moment is taken
     for a death; above 300 s, Kafka's own rest of a group, nobody would wait."""
+    state_format: Annotated[int, msgspec.Meta(ge=1, le=2)] = 2
+    """Format in which a worker writes patients' states: the former one while workers of the former release are at
+    work (docs/capacity.md); all of streams.stored.READABLE can be read."""
     synthetic_password: str = ""
     """MQTT password of `scad synthetic`; empty: none, or that of its --accounts."""
     fleet_password: str = ""

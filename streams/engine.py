@@ -52,7 +52,7 @@ class Engine:
     empty: who has no plan is not watched, and the readings wait in the history. `retention_ms` None keeps
     histories whole, for files whose lines are in no order at all. With `silence_by_ticks` *no reading* is
     looked at only when a tick comes, so that a device that empties its buffer after days does not move the
-    same silence with every reading of it.
+    same silence with every reading of it. `state_format`, one of streams.stored.READABLE, is what `dump` writes.
     """
 
     def __init__(
@@ -62,8 +62,10 @@ class Engine:
         retention_ms: int | None = RETENTION_MS,
         checkpoint_every: int = CHECKPOINT_EVERY,
         silence_by_ticks: bool = False,
+        state_format: int = stored.FORMAT,
     ) -> None:
         self.library = library
+        self.state_format = state_format
         self.retention_ms = retention_ms
         self.checkpoint_every = checkpoint_every
         self.silence_by_ticks = silence_by_ticks
@@ -280,7 +282,7 @@ class Engine:
 
     def dump(self, state: PatientState) -> bytes:
         """The patient as bytes, for the changelog."""
-        return stored.write(state)
+        return stored.write(state, self.state_format)
 
     def load(self, patient: str, data: bytes) -> PatientState:
         """Read what `dump` wrote. Raises ValueError when it is another patient's or of an unknown format."""

@@ -25,7 +25,8 @@ FORMAT = 2
 """Version of the form on disk. 2 has pieces between the blocks and the tail."""
 
 READABLE = (1, 2)
-"""Formats that `read` knows: this one and the one before. What 1 has not is empty."""
+"""Formats that `read` knows and `write` can write: this one and the one before. What 1 has not is empty. A release that
+reads and writes its predecessor's can work beside it while workers are replaced one by one."""
 
 COMPRESSION_LEVEL = 1
 """zlib's quickest: states repeat themselves so much that the higher levels gain under a tenth."""
@@ -114,13 +115,13 @@ def unpack(data: bytes) -> tuple[Stored, dict[str, list[bytes]]]:
     return stored, blocks
 
 
-def write(state: PatientState) -> bytes:
-    """The patient as bytes."""
+def write(state: PatientState, form: int = FORMAT) -> bytes:
+    """The patient as bytes, in one of the READABLE formats."""
     lanes = {}
     packed: list[bytes] = []
     for name, lane in state.lanes.items():
-        blocks, _ = lane.history.blocks(pack_block)
-        pieces, tail = lane.history.pieces(pack_piece)
+        blocks, rest = lane.history.blocks(pack_block)
+        pieces, tail = ([], rest) if form == 1 else lane.history.pieces(pack_piece)
         packed += blocks + pieces
         lanes[name] = StoredLane(
             base_key=lane.base.key,
@@ -140,7 +141,7 @@ def write(state: PatientState) -> bytes:
         lane.history.cool()
     layouts = {name: lane.program.layout for name, lane in state.lanes.items()}
     stored = Stored(
-        format=FORMAT,
+        format=form,
         patient=state.patient,
         n=state.n,
         clock_ms=state.clock_ms,
@@ -184,7 +185,7 @@ def _read(
     if stored.format > FORMAT:
         raise NewerStateError(
             f"state of {stored.patient!r} in format {stored.format}: a later release wrote it, and this one reads up "
-            f"to {FORMAT}; run the later release (docs/capacity.md, back to an earlier release)"
+            f"to {FORMAT}; run the later release, with SCAD_STATE_FORMAT={FORMAT} beside this one (docs/capacity.md)"
         )
     if stored.format not in READABLE or stored.patient != state.patient:
         raise DamagedStateError(

@@ -39,7 +39,7 @@ def worker(
     running = Worker(
         settings,
         settings.make_clock(),
-        Engine(load_published(), silence_by_ticks=True),
+        Engine(load_published(), silence_by_ticks=True, state_format=settings.state_format),
         companions,
         session_seconds=session_seconds,
     )
