@@ -9,7 +9,7 @@ its PUBACK before the receipt, so the guard holds nothing back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Annotated
 
@@ -120,6 +120,12 @@ class Ledger:
 
     def settle(self, receipt: Receipt) -> Settled:
         """Forget what the receipt covers and say what that was."""
+        settled = self.covered_by(receipt)
+        self.forget(receipt.epoch, settled)
+        return settled
+
+    def covered_by(self, receipt: Receipt) -> Settled:
+        """What a receipt would let the device forget. Changes nothing: the disk comes first, then `forget`."""
         refused: dict[int, Rejection] = {}
         unmatched: list[Rejection] = []
         sent = self._sent.get(receipt.epoch, {})
@@ -131,7 +137,7 @@ class Ledger:
         received: list[int] = []
         rejected: list[tuple[int, Rejection]] = []
         for seq in self._covered(receipt, sent, refused):
-            for position in self._forget(receipt.epoch, seq):
+            for position in sent[seq]:
                 if seq in refused:
                     rejected.append((position, refused[seq]))
                 else:
@@ -141,11 +147,9 @@ class Ledger:
 
     def _covered(self, receipt: Receipt, sent: dict[int, list[int]], refused: Iterable[int]) -> set[int]:
         found = set(refused)
-        heap = self._sent_heap.get(receipt.epoch, [])
-        while receipt.through is not None and heap and heap[0] <= receipt.through:
-            seq = heappop(heap)
-            if seq in sent:
-                found.add(seq)
+        if receipt.through is not None:
+            heap = self._sent_heap.get(receipt.epoch, [])
+            found.update(seq for seq in _up_to(heap, receipt.through) if seq in sent)
         for first, last in receipt.also:
             if last - first + 1 <= len(sent):
                 found.update(seq for seq in range(first, last + 1) if seq in sent)
@@ -153,13 +157,27 @@ class Ledger:
                 found.update(seq for seq in sent if first <= seq <= last)
         return found
 
-    def _forget(self, epoch: int, seq: int) -> list[int]:
-        positions = self._sent[epoch].pop(seq)
-        for position in positions:
-            del self._identity[position]
-        left = self._count[(epoch, seq)] - len(positions)
-        if left:
-            self._count[(epoch, seq)] = left
-        else:
-            del self._count[(epoch, seq)]
-        return positions
+    def forget(self, epoch: int, settled: Settled) -> None:
+        """Forget the positions that `covered_by` named."""
+        sent = self._sent.get(epoch, {})
+        for position in (*settled.received, *(position for position, _ in settled.rejected)):
+            identity = self._identity.pop(position)
+            left = self._count[identity] - 1
+            if left:
+                self._count[identity] = left
+            else:
+                del self._count[identity]
+            sent.pop(identity[1], None)  # all its positions that were sent go together
+        heap = self._sent_heap.get(epoch, [])
+        while heap and heap[0] not in sent:
+            heappop(heap)
+
+
+def _up_to(heap: list[int], highest: int) -> Iterator[int]:
+    """The members of a heap that are not above `highest`, in any order, for the cost of these alone."""
+    look = [0]
+    while look:
+        at = look.pop()
+        if at < len(heap) and heap[at] <= highest:
+            yield heap[at]
+            look += (2 * at + 1, 2 * at + 2)

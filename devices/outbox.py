@@ -14,6 +14,7 @@ Nothing is dropped: a full outbox refuses the new reading with OutboxFullError a
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -47,7 +48,7 @@ create unique index if not exists rejected_once on rejected (device, epoch, ifnu
 
 
 class OutboxFullError(RuntimeError):
-    """The outbox holds as much as it may. Nothing was stored; what was held before is still held."""
+    """The outbox holds as much as it may, or the disk is full. Nothing was stored; what was held is still held."""
 
 
 class Held(NamedTuple):
@@ -199,7 +200,8 @@ class Outbox:
     def put_many(self, readings: Sequence[tuple[int, int, bytes]]) -> None:
         """Keep readings (epoch, seq, payload), all or none, in this order.
 
-        Raises OutboxFullError when they do not fit, ValueError for a reading that no message can carry.
+        Raises OutboxFullError when they do not fit, or the disk is full; ValueError for a reading that no message
+        can carry.
         """
         size = sum(len(payload) for _, _, payload in readings)
         for _, seq, payload in readings:
@@ -214,15 +216,28 @@ class Outbox:
                     f"{self.readings_max} and {self.bytes_max} are allowed: connect it to its platform"
                 )
             epoch, last = max((self.epoch, self.last_seq), *((epoch, seq) for epoch, seq, _ in readings))
-            if epoch != self.epoch:
-                self._note_epoch(epoch)
-            with _transaction(self._db):
-                positions = [self._insert(*reading) for reading in readings]
-                self._write_counter(epoch, last)
+            with self._refused_when_disk_is_full():
+                if epoch != self.epoch:
+                    self._note_epoch(epoch)
+                with _transaction(self._db):
+                    positions = [self._insert(*reading) for reading in readings]
+                    self._write_counter(epoch, last)
             self.epoch, self.last_seq = epoch, last
             for position, (of_epoch, seq, _) in zip(positions, readings, strict=True):
                 self._ledger.hold(position, of_epoch, seq)
             self._bytes += size
+
+    @contextmanager
+    def _refused_when_disk_is_full(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            sqlite_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            if not sqlite_full and getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise OutboxFullError(
+                f"the disk of {self._store.path} is full: make room on it; the reading was not stored"
+            ) from error
 
     def _insert(self, epoch: int, seq: int, payload: bytes) -> int:
         cursor = self._db.execute(
@@ -254,9 +269,13 @@ class Outbox:
             return self._ledger.lowest(epoch)
 
     def settle(self, receipt: Receipt) -> Settled:
-        """Forget what a receipt covers; what was refused moves to the log of refusals."""
+        """Forget what a receipt covers; what was refused moves to the log of refusals.
+
+        Raises sqlite3.Error when the disk does not take it: then nothing is forgotten, and the same receipt, or a later
+        one, can be applied again.
+        """
         with self._lock:
-            settled = self._ledger.settle(receipt)
+            settled = self._ledger.covered_by(receipt)
             gone = [*settled.received, *(position for position, _ in settled.rejected)]
             if gone or settled.unmatched:
                 with _transaction(self._db):
@@ -264,7 +283,10 @@ class Outbox:
                         self._log(receipt.epoch, rejection, position)
                     for rejection in settled.unmatched:
                         self._log(receipt.epoch, rejection, None)
-                    self._bytes -= sum(self._delete(position) for position in gone)
+                    freed = sum(self._delete(position) for position in gone)
+                # The disk first: a row that it kept must stay one that a later receipt can cover.
+                self._ledger.forget(receipt.epoch, settled)
+                self._bytes -= freed
             return settled
 
     def _delete(self, position: int) -> int:
@@ -297,11 +319,12 @@ class Outbox:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """BEGIN … COMMIT, or ROLLBACK when the body raises."""
+    """BEGIN … COMMIT, or ROLLBACK when the body or the commit raises."""
     connection.execute("begin immediate")
     try:
         yield
+        connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        if connection.in_transaction:  # SQLite itself rolls back when the disk is full
+            connection.execute("rollback")
         raise
-    connection.execute("commit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -170,3 +171,53 @@ def test_over_any_restarts_each_seq_is_given_once_and_kept_until_covered(steps):
             assert seqs(outbox) == sorted(expected)
         assert given_out == list(range(1, len(given_out) + 1))
         store.close()
+
+
+class Failing:
+    """A connection whose disk takes nothing more: statements that begin so fail, and roll back as SQLite does."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.fails_at = ""
+
+    def execute(self, sql, values=()):
+        if self.fails_at and sql.startswith(self.fails_at):
+            if self._connection.in_transaction and self.fails_at != "commit":
+                self._connection.execute("rollback")
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(sql, values)
+
+    def __getattr__(self, name) -> object:
+        return getattr(self._connection, name)
+
+
+@pytest.mark.parametrize("statement", ["begin", "delete from reading", "insert into rejected", "commit"])
+def test_a_receipt_that_the_disk_does_not_take_is_applied_when_it_comes_again(store, statement):
+    store.connection = disk = Failing(store.connection)
+    outbox = store.open("sc-1")
+    put(outbox, 1, 2, 3, 4)
+    outbox.mark_sent(held.position for held in outbox.after(0, 10))
+    receipt = Receipt(through=2, also=((4, 4),), rejected=(Rejection(1, "implausible"),))
+    disk.fails_at = statement
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        outbox.settle(receipt)
+    assert (seqs(outbox), len(outbox), outbox.bytes_held) == ([1, 2, 3, 4], 4, 4 * len(b'{"seq":1}'))
+    assert outbox.oldest(0) == 1
+    disk.fails_at = ""
+    settled = outbox.settle(receipt)
+    assert (len(settled.received), len(settled.rejected)) == (2, 1)
+    assert (seqs(outbox), len(outbox), outbox.bytes_held) == ([3], 1, len(b'{"seq":3}'))
+    assert [line.seq for line in outbox.rejected()] == [1]
+
+
+def test_a_full_disk_refuses_the_new_reading_aloud_and_keeps_the_old_ones(store):
+    outbox = store.open("sc-1")
+    put(outbox, 1)
+    (pages,) = store.connection.execute("pragma page_count").fetchone()
+    store.connection.execute(f"pragma max_page_count = {pages}")
+    with pytest.raises(OutboxFullError, match=r"disk of .* is full: make room on it"):
+        outbox.put_many([(0, seq, b"x" * 3000) for seq in range(2, 20)])
+    assert (seqs(outbox), len(outbox), outbox.next_seq()) == ([1], 1, 2)
+    store.connection.execute("pragma max_page_count = 1000000")
+    put(outbox, 2)
+    assert seqs(reopen(store).open("sc-1")) == [1, 2]
