@@ -23,6 +23,7 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     LeaderNotAvailableError,
     SaslAuthenticationFailed,
     TopicAlreadyExistsError,
@@ -286,7 +287,7 @@ async def produce(producer: AIOKafkaProducer, records: Sequence[Record]) -> list
     """Send records in their order; return their metadata once all in-sync replicas have them.
 
     A broker that is away is waited for. Raises KafkaError for what waiting does not mend: a record too
-    large, a producer that was fenced.
+    large, a producer that was fenced, or whose batch a partition without a leader made expire (to be made anew).
     """
     done: list[RecordMetadata | None] = [None] * len(records)
     waiting = list(range(len(records)))
@@ -294,11 +295,7 @@ async def produce(producer: AIOKafkaProducer, records: Sequence[Record]) -> list
         futures: list[tuple[int, asyncio.Future[RecordMetadata]]] = []
         failed: list[int] = []
         for index in waiting:
-            try:
-                futures.append((index, await _send(producer, records[index])))
-            except KafkaError as error:
-                _raise_if_final(error)
-                failed.append(index)
+            futures.append((index, await _send(producer, records[index])))
         results = await asyncio.gather(*(future for _, future in futures), return_exceptions=True)
         for (index, _), result in zip(futures, results, strict=True):
             if isinstance(result, BaseException):
@@ -314,14 +311,24 @@ async def produce(producer: AIOKafkaProducer, records: Sequence[Record]) -> list
 
 
 async def _send(producer: AIOKafkaProducer, record: Record) -> asyncio.Future[RecordMetadata]:
-    future: asyncio.Future[RecordMetadata] = await producer.send(
-        record.topic,
-        value=record.value,
-        key=record.key,
-        partition=record.partition,
-        headers=list(record.headers),
-    )
-    return future
+    """Put a record into the producer, which may have to wait for room: the next one must not overtake it."""
+    while True:
+        try:
+            future: asyncio.Future[RecordMetadata] = await producer.send(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                partition=record.partition,
+                headers=list(record.headers),
+            )
+        except KafkaTimeoutError:  # no room for REQUEST_TIMEOUT_MS; aiokafka has not taken the record
+            log.warning("kafka.no_room", topic=record.topic)
+        except KafkaError as error:
+            _raise_if_final(error)
+            log.warning("kafka.send_retried", topic=record.topic, error=type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return future
 
 
 async def _raise_if_refused(settings: Settings) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError, LeaderNotAvailableError
 
 from scad.services import Kafka, Tansu
 from scad.settings import Settings
@@ -111,20 +112,69 @@ def test_records_of_one_key_keep_their_order_and_the_largest_fits(fresh_kafka: K
 
 
 @pytest.mark.slow
-def test_what_is_produced_while_the_broker_is_away_arrives_once_it_is_back(start_kafka) -> None:
+def test_more_than_the_producer_holds_arrives_in_order_once_the_broker_is_back(
+    start_kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broker = start_kafka(1)
+    monkeypatch.setattr("streams.kafka.REQUEST_TIMEOUT_MS", 2_000)  # aiokafka waits as long for room
 
     async def main() -> None:
         settings = Settings(kafka=broker.bootstrap, partitions=1)
         await ensure_topics(settings)
         producer = await make_producer(settings, "test")
+        no_room = asyncio.Event()
+        send = producer.send
+
+        async def watched(*args: Any, **named: Any) -> Any:
+            try:
+                return await send(*args, **named)
+            except KafkaTimeoutError:
+                no_room.set()
+                raise
+
+        monkeypatch.setattr(producer, "send", watched)
         broker.kill()
+        values = [b"%d " % n * 10_000 for n in range(100)]  # some 4 MB, four of aiokafka's batches
         sending = asyncio.create_task(
-            produce(producer, [Record(topics.TELEMETRY, b"d", b"%d" % n) for n in range(100)])
+            produce(producer, [Record(topics.TELEMETRY, b"d", value) for value in values])
         )
+        waiting = asyncio.create_task(no_room.wait())
+        await asyncio.wait({sending, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await waiting
         await asyncio.to_thread(broker.restart)
         assert [metadata.offset for metadata in await sending] == list(range(100))
         await producer.stop()
+        async with make_consumer(settings, topics.TELEMETRY, client_id="test") as consumer:
+            assert [(await consumer.getone()).value for _ in values] == values
+
+    run(main())
+
+
+def test_a_record_that_cannot_be_sent_yet_goes_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.kafka.RETRY_SECONDS", 0.0)
+
+    class Producer:
+        """Has no room, then no leader, for the second record."""
+
+        def __init__(self) -> None:
+            self.troubles = [KafkaTimeoutError(), LeaderNotAvailableError()]
+            self.sent: list[bytes] = []
+
+        async def send(self, topic: str, *, value: bytes, **_: Any) -> Any:
+            if value == b"1" and self.troubles:
+                raise self.troubles.pop()
+            self.sent.append(value)
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(len(self.sent))
+            return future
+
+    async def main() -> None:
+        producer: Any = Producer()
+        done: list[Any] = await produce(
+            producer, [Record(topics.READINGS, b"p", b"%d" % n) for n in range(4)]
+        )
+        assert producer.sent == [b"0", b"1", b"2", b"3"]
+        assert done == [1, 2, 3, 4]
 
     run(main())
 
