@@ -78,16 +78,23 @@ select ends, label, level from lines where level is not null
  order by 1, 2
 """
 
+# The rule compares with the earlier weights of three days before, and those may lie before the range.
 GAIN = f"""
+with mine as (
+    select measured_at, value, (measured_at at time zone {ZONE})::date as day
+      from scad.reading
+     where {OF_KIND} and kind = 'body-weight' and marks = '{{}}' and value is not null
+       and measured_at between {FROM} - interval '4 days' and {TO} and {TO} - {FROM} <= interval '{RAW_DAYS} days')
 select r.measured_at as time,
-       min(r.value) over (order by r.measured_at range between interval '3 days' preceding and current row)
-       + coalesce((p.limits -> 'heart-failure' -> 'weight-gain-3d' ->> 'limit')::float8,
-                  (p.limits -> 'heart-failure' -> 'weight-gain-3d' ->> 'high')::float8, 2.0) as "gain in 3 days, limit"
-  from scad.reading r
-  join scad.panel_plan p on p.patient = r.patient and r.measured_at >= p.from_at
+       l.lowest + coalesce((p.limits -> 'heart-failure' -> 'weight-gain-3d' ->> 'limit')::float8,
+                           (p.limits -> 'heart-failure' -> 'weight-gain-3d' ->> 'high')::float8, 2.0)
+       as "gain in 3 days, limit"
+  from mine r
+  join scad.panel_plan p on p.patient = {PATIENT} and r.measured_at >= p.from_at
        and coalesce(r.measured_at < p.to_at, true) and 'heart-failure' = any(p.protocols)
- where r.patient = {PATIENT} and r.kind = {KIND} and r.kind = 'body-weight' and $__timeFilter(r.measured_at)
-   and r.marks = '{{}}' and {TO} - {FROM} <= interval '{RAW_DAYS} days'
+ cross join lateral (select min(o.value) as lowest from mine o
+                      where o.measured_at < r.measured_at and o.day >= r.day - 3) l
+ where $__timeFilter(r.measured_at) and l.lowest is not null
  order by 1
 """
 
@@ -102,11 +109,15 @@ select day as time, n as "readings"
 _AT = f"""case when {TO} - {FROM} <= interval '{RAW_DAYS} days' then measured_at
             else date_trunc('day', measured_at, {ZONE}) end"""
 
+# With the last reading before the range: a gap that began before it counts.
 GAPS = f"""
+with mine as (
+    select measured_at from scad.reading where {OF_KIND} and $__timeFilter(measured_at)
+    union all
+    (select measured_at from scad.reading where {OF_KIND} and measured_at < {FROM} order by measured_at desc limit 1))
 select {_AT} as time, extract(epoch from max(gap))::float8 as "since the one before"
-  from (select measured_at, measured_at - lag(measured_at) over (order by measured_at) as gap
-          from scad.reading
-         where {OF_KIND} and $__timeFilter(measured_at)) r
+  from (select measured_at, measured_at - lag(measured_at) over (order by measured_at) as gap from mine) r
+ where $__timeFilter(measured_at)
  group by 1
  order by 1
 """

@@ -159,6 +159,30 @@ def test_a_panel_about_a_patient_shows_what_the_readings_say(
     same(ground.ask(query("patient", name), f), PATIENT[name](f))
 
 
+GAIN = "Measurement, limits and what is usual/E"
+
+
+@pytest.mark.parametrize("days", [0.25, 1, 3, 7])
+@pytest.mark.parametrize("patient", [WEIGHT, "p-0002", "p-0004"])
+def test_what_came_before_a_short_range_counts_in_it(ground: Ground, patient: str, days: float):
+    f = ground.figures(days, patient)
+    same(ground.ask(query("patient", GAIN), f), figures.gain_limit(f))
+    for name, expected in PATIENT.items():
+        same(ground.ask(query("patient", name), f), expected(f))
+
+
+def test_in_a_range_of_a_day_the_limit_is_above_the_lowest_of_three_days_and_not_above_todays_weight(
+    ground: Ground,
+):
+    for days in (0.25, 1):
+        f = ground.figures(days)
+        ((at, limit),) = ground.ask(query("patient", GAIN), f)
+        (today,) = (r["value"] for r in f.mine() if r["measured_at"] == at)
+        assert limit < today, "the patient gains weight: the line lies below what the scale says"
+        ((_, gap),) = ground.ask(query("patient", "Gaps"), f)
+        assert 20 * 3600 < gap < 28 * 3600
+
+
 @pytest.mark.parametrize("days", [91, 730])
 def test_beyond_ninety_days_the_days_means_are_drawn(ground: Ground, days: int):
     f = ground.figures(days, PRESSURE, "blood-pressure")

@@ -97,12 +97,12 @@ class Figures:
     def within(self, at: datetime | None) -> bool:
         return at is not None and self.begin <= at <= self.end
 
+    def all_of_it(self) -> list[Row]:
+        """The patient's readings of the kind, in or out of the range."""
+        return [r for r in self.readings if (r["patient"], r["kind"]) == (self.patient, self.kind)]
+
     def mine(self) -> list[Row]:
-        return [
-            r
-            for r in self.readings
-            if (r["patient"], r["kind"]) == (self.patient, self.kind) and self.within(r["measured_at"])
-        ]
+        return [r for r in self.all_of_it() if self.within(r["measured_at"])]
 
     def fit(self, patient: str, kind: str) -> dict[date, list[Row]]:
         """Readings fit for use by day of Paris."""
@@ -214,17 +214,19 @@ def weight_limits(f: Figures) -> Rows:
 
 
 def gain_limit(f: Figures) -> Rows:
-    rows = [r for r in f.mine() if not r["marks"]]
+    """From all readings of the patient, whatever the range: two kilograms above the lowest earlier weight of the same
+    day of Paris or the three before."""
     begin = min(p["from_at"] for p in f.plans if p["patient"] == f.patient)
-    rows = [r for r in rows if r["measured_at"] >= begin]
+    rows = [r for r in f.all_of_it() if not r["marks"]]
     found: Rows = []
     for r in rows:
-        window = [
+        earlier = [
             o["value"]
             for o in rows
-            if timedelta(0) <= r["measured_at"] - o["measured_at"] <= timedelta(days=3)
+            if o["measured_at"] < r["measured_at"] and r["day"] - o["day"] <= timedelta(days=3)
         ]
-        found.append((r["measured_at"], min(window) + 2.0))
+        if earlier and r["measured_at"] >= begin and f.within(r["measured_at"]):
+            found.append((r["measured_at"], min(earlier) + 2.0))
     return found
 
 
@@ -234,11 +236,10 @@ def per_day(f: Figures) -> Rows:
 
 
 def gaps(f: Figures) -> Rows:
-    rows = f.mine()
-    first: Rows = [(rows[0]["measured_at"], None)] if rows else []
-    return first + [
-        (b["measured_at"], seconds(b["measured_at"] - a["measured_at"])) for a, b in pairwise(rows)
-    ]
+    """The first reading of all has none before it."""
+    times = [r["measured_at"] for r in f.all_of_it()]
+    spans = [(times[0], None), *((b, seconds(b - a)) for a, b in pairwise(times))] if times else []
+    return [(at, span) for at, span in spans if f.within(at)]
 
 
 def delay(f: Figures) -> Rows:
@@ -254,11 +255,12 @@ def longest_a_day(rows: Rows) -> Rows:
 
 
 def silence(f: Figures) -> Rows:
-    return [(seconds(f.end - max(r["measured_at"] for r in f.mine())),)]
+    return [(seconds(f.end - max(r["measured_at"] for r in f.all_of_it() if r["measured_at"] <= f.end)),)]
 
 
 def late(f: Figures) -> Rows:
-    return [(mean(float(r["received_at"] - r["measured_at"] > DAY) for r in f.mine()),)]
+    found = [float(r["received_at"] - r["measured_at"] > DAY) for r in f.mine()]
+    return [(mean(found) if found else None,)]
 
 
 def stood(f: Figures) -> list[Row]:
