@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,10 @@ SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
 SEGMENT_BYTES = 16 * 1024 * 1024  # initdb's default; a server made with another is refused
 SEGMENTS_A_LOG = 0x1_0000_0000 // SEGMENT_BYTES
 CONNECT_SECONDS = 5
+
+FOLDER_MODE = 0o750
+"""The group sees what there is, so that `scad check` can say how old it is; a base backup is its owner's alone."""
+NOTE_MODE = 0o640
 
 ENVIRONMENT = {
     "host": "PGHOST",
@@ -65,20 +70,18 @@ class Folder:
         return self.path / "wal"
 
     def make(self) -> None:
-        try:
+        with self._readable():
             for folder in (self.path, self.base, self.wal):
-                folder.mkdir(mode=0o700, exist_ok=True, parents=folder is self.path)
-        except OSError as error:
-            raise BackupError(
-                f"{self.path} cannot be used ({error.strerror}): make it, for this user"
-            ) from None
+                make_folder(folder, parents=folder is self.path)
 
     def belongs_to(self, system: str) -> None:
         """Bind the folder to one server, which a restored one still is. Raises BackupError for another's."""
         mark = self.path / "system"
-        if not mark.exists():
-            mark.write_text(system)
-        elif (known := mark.read_text().strip()) != system:
+        with self._readable():
+            if not mark.exists():
+                mark.write_text(system)
+            known = mark.read_text().strip()
+        if known != system:
             raise BackupError(
                 f"{self.path} holds backups of server {known}, and this one is {system}: a new database needs a "
                 "folder of its own"
@@ -86,44 +89,101 @@ class Folder:
 
     def backups(self) -> list[Backup]:
         """Those that are whole, the oldest first."""
-        found = [msgspec.json.decode(path.read_bytes(), type=Backup) for path in self.base.glob("*.json")]
+        found = []
+        with self._readable():
+            for path in entries(self.base):
+                # a name with a dot is being written
+                if path.suffix == ".json" and not path.name.startswith("."):
+                    found.append(_noted(path))
         return sorted(found, key=lambda backup: backup.ended_at)
 
     def note(self, backup: Backup) -> None:
         new = self.base / f".{backup.name}.json"
-        new.write_bytes(msgspec.json.encode(backup))
-        new.rename(self.base / f"{backup.name}.json")
+        with self._readable():
+            new.write_bytes(msgspec.json.encode(backup))
+            new.chmod(NOTE_MODE)
+            new.rename(self.base / f"{backup.name}.json")
+
+    def _log(self) -> list[Path]:
+        with self._readable():
+            return [path for timeline in entries(self.wal) if timeline.is_dir() for path in entries(timeline)]
 
     def segments(self) -> dict[str, Path]:
         """Every segment of write-ahead log by its name; one that was not finished counts where no whole one is."""
         found: dict[str, Path] = {}
-        for path in sorted(self.wal.glob("*/*"), key=lambda path: path.suffix != ".partial"):
+        for path in sorted(self._log(), key=lambda path: path.suffix != ".partial"):
             if SEGMENT.fullmatch(path.name.removesuffix(".partial")):
                 found[path.name.removesuffix(".partial")] = path  # whole ones come last
         return dict(sorted(found.items()))
 
     def histories(self) -> list[Path]:
-        return sorted(self.wal.glob("*/*.history"))
+        return sorted(path for path in self._log() if path.suffix == ".history")
 
     def last_written_at(self) -> datetime | None:
         """When the newest segment was last written to: how far back a loss of the server would throw."""
-        times = [path.stat().st_mtime for path in self.segments().values()]
+        with self._readable():
+            times = [path.stat().st_mtime for path in self.segments().values()]
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def prune(self, keep: int) -> list[str]:
-        """Delete all but the newest `keep` base backups, and the log before the oldest that stays."""
+        """Delete all but the newest `keep` base backups, and the log before the oldest that stays. Raises BackupError
+        before a base backup is touched that cannot be deleted whole."""
         known = self.backups()
         old, stay = known[:-keep], known[-keep:]
-        for backup in old:
-            (self.base / f"{backup.name}.json").unlink()
-            shutil.rmtree(self.base / backup.name)
-        if stay:
-            first = min(position(backup.first_wal) for backup in stay)
-            for name, path in self.segments().items():
-                # one that is not finished is open: its writer would find its name gone
-                if position(name) < first and path.suffix != ".partial":
-                    path.unlink()
+        with self._readable():
+            for backup in old:
+                entries(self.base / backup.name)  # another user's: found before it is forgotten
+                (self.base / f"{backup.name}.json").unlink()
+                shutil.rmtree(self.base / backup.name)
+            if stay:
+                first = min(position(backup.first_wal) for backup in stay)
+                for name, path in self.segments().items():
+                    # one that is not finished is open: its writer would find its name gone
+                    if position(name) < first and path.suffix != ".partial":
+                        path.unlink()
         return [backup.name for backup in old]
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What the system refuses inside, as a BackupError that names the file and the user whose it should be."""
+        try:
+            yield
+        except OSError as error:
+            raise BackupError(
+                f"{error.filename or self.path} cannot be used ({error.strerror}): work as the user to whom the "
+                f"folder belongs, and give that user what somebody else has put there: "
+                f"chown -R {owner(self.path)}: {self.path}"
+            ) from None
+
+
+def make_folder(folder: Path, *, parents: bool = False) -> None:
+    """Make a folder if it is not there, whatever the umask: for its owner, and for the group's eyes."""
+    if not folder.is_dir():
+        folder.mkdir(parents=parents, exist_ok=True)
+        folder.chmod(FOLDER_MODE)
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where there is none. Unlike Path.glob it raises what the system refuses."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def owner(folder: Path) -> str:
+    """The user to whom a folder belongs; who runs PostgreSQL where that cannot be known."""
+    try:
+        return folder.owner()
+    except (OSError, KeyError):
+        return "postgres"
+
+
+def _noted(path: Path) -> Backup:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Backup)
+    except msgspec.DecodeError as error:
+        raise BackupError(f"{path} is no note of a backup ({error}): move it away") from None
 
 
 def position(segment: str) -> int:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from scad.backups.folder import Folder
+from scad.backups.folder import BackupError, Folder
 
 TOLD = {
     "scad_backup_last_timestamp_seconds": "When the newest whole base backup was ended, by the wall's clock",
@@ -38,9 +38,8 @@ class BackupFigures(Collector):
 
     def _values(self) -> dict[str, float]:
         found: dict[str, float] = {}
-        with suppress(
-            OSError
-        ):  # the folder is away, or a backup is being deleted: the rest is told next time
+        # the folder is away or not ours, or a backup is being deleted: the rest is told next time
+        with suppress(OSError, BackupError):
             if known := self._folder.backups():
                 found["scad_backup_last_timestamp_seconds"] = known[-1].ended_at.timestamp()
                 found["scad_backup_last_bytes"] = known[-1].bytes

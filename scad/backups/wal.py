@@ -8,7 +8,7 @@ import threading
 
 import structlog
 
-from scad.backups.folder import BackupError, Folder, environment, identify, program, run
+from scad.backups.folder import BackupError, Folder, environment, identify, make_folder, program, run
 from scad.backups.taking import take
 from scad.clock import Clock
 
@@ -19,6 +19,8 @@ SLOT = "scad_backup"
 LOOK_SECONDS = 0.5  # a stop, and the end of the program, are noticed this late
 RETRY_SECONDS = 5.0  # between two attempts on a server that is away
 STOP_SECONDS = 10.0
+FAILED_MS = 60_000
+"""Before a base backup that failed is tried again: what is in the way (a full disk, another user's file) stays."""
 
 
 def follow(
@@ -30,6 +32,7 @@ def follow(
     program("pg_basebackup")
     folder.make()
     child: subprocess.Popen[bytes] | None = None
+    not_before_ms = 0
     try:
         while not stop.is_set():
             if child is None or child.poll() is not None:
@@ -40,8 +43,12 @@ def follow(
                     stop.wait(RETRY_SECONDS)
                     continue
             # The slot holds nothing before the log flows: an earlier base backup would lack its first segment.
-            if every_hours and any(folder.wal.glob("*/*.partial")):
-                _take_when_due(folder, address, clock, every_hours, keep)
+            if every_hours and clock.wall() >= not_before_ms and any(folder.wal.glob("*/*.partial")):
+                try:
+                    _take_when_due(folder, address, clock, every_hours, keep)
+                except BackupError as error:  # the log goes on being kept: it is worth more
+                    log.error("backup.failed", error=str(error))
+                    not_before_ms = clock.wall() + FAILED_MS
             stop.wait(LOOK_SECONDS)
     finally:
         if child is not None and child.poll() is None:
@@ -62,7 +69,7 @@ def _begin(folder: Folder, address: str, receive: str) -> subprocess.Popen[bytes
         return None
     folder.belongs_to(system)
     target = folder.wal / f"{timeline:08X}"
-    target.mkdir(mode=0o700, exist_ok=True)
+    make_folder(target)
     common = [receive, "--directory", str(target), "--slot", SLOT, "--no-password"]
     try:
         run([*common, "--create-slot", "--if-not-exists"], "", environment(address))
@@ -79,8 +86,5 @@ def _take_when_due(folder: Folder, address: str, clock: Clock, every_hours: floa
     due_ms = 0 if not known else int(known[-1].ended_at.timestamp() * 1000) + int(every_hours * 3_600_000)
     if clock.wall() < due_ms:
         return
-    try:
-        backup = take(folder, address, clock, keep)
-        log.info("backup.taken", name=backup.name, bytes=backup.bytes)
-    except BackupError as error:
-        log.error("backup.failed", error=str(error))
+    backup = take(folder, address, clock, keep)
+    log.info("backup.taken", name=backup.name, bytes=backup.bytes)

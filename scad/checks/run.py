@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from devices.times import to_datetime
-from scad.backups.folder import Folder
+from scad.backups.folder import BackupError, Folder
 from scad.checks.certificates import check_certificates
 from scad.checks.database import check_database
 from scad.checks.finding import Finding, fault, fine, warning
@@ -95,7 +95,14 @@ def check_disk(folder: Path) -> list[Finding]:
 
 def check_backups(folder: Folder, clock: Clock) -> list[Finding]:
     now = to_datetime(clock.wall())
-    known, written = folder.backups(), folder.last_written_at()
+    try:
+        known, written = folder.backups(), folder.last_written_at()
+    except BackupError as error:
+        return [
+            fault(
+                "backup", str(error), "run this as a user of that group (deploy/systemd/scad-check.service)"
+            )
+        ]
     if not known:
         return [fault("backup", f"no base backup in {folder.path}", "run `scad backup follow` as a service")]
     hours = (now - known[-1].ended_at).total_seconds() / 3600

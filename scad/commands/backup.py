@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -95,10 +95,13 @@ def list_(
     """Which instants can be restored."""
     import msgspec
 
-    from scad.backups import Folder
+    from scad.backups import BackupError, Folder
 
     found = Folder(folder)
-    backups, until = found.backups(), found.last_written_at()
+    try:
+        backups, until = found.backups(), found.last_written_at()
+    except BackupError as error:
+        _end(str(error))
     if as_json:
         print(msgspec.json.encode({"backups": backups, "log_until": until}).decode())
         return
@@ -124,6 +127,10 @@ def restore(
         done = fill(Folder(folder), data.absolute(), instant)
     except (BackupError, BadTimeError) as error:
         _end(str(error))
+    except OSError as error:
+        _end(
+            f"{error.filename or data}: {error.strerror}; restore as root, which may read and write all of it"
+        )
     end = done.to or done.last_commit or done.backup.ended_at
     print(
         f"{data}: base backup {done.backup.name} and {done.segments} segments of log, up to {end.isoformat()}"
@@ -133,6 +140,6 @@ def restore(
     )
 
 
-def _end(message: str) -> None:
+def _end(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     raise typer.Exit(1)

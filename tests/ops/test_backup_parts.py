@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from scad.backups import Backup, BackupError, Folder, restore
-from scad.backups.folder import SEGMENTS_A_LOG, environment, position
+from scad.backups import Backup, BackupError, Folder, restore, wal
+from scad.backups.folder import SEGMENTS_A_LOG, environment, identify, position
 from scad.backups.restoring import COMMIT, OURS, chain, choose
 from scad.backups.telling import BackupFigures
+from scad.checks.run import check_backups
+from scad.clock import Clock
 from scad.main import build_app
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -128,3 +135,130 @@ def test_prometheus_is_told_how_old_the_newest_backup_and_the_log_are(tmp_path: 
         "scad_backup_last_bytes": 1,
         "scad_backup_log_timestamp_seconds": written.timestamp(),
     }
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """As if these files and folders were another user's: root, as which tests may run, may read everything."""
+    read, listed = Path.read_bytes, Path.iterdir
+
+    def no(path: Path) -> None:
+        if path.name in names:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", lambda path: no(path) or read(path))
+    monkeypatch.setattr(Path, "iterdir", lambda path: no(path) or listed(path))
+
+
+def test_what_another_user_has_put_there_is_named_with_whose_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = Folder(tmp_path)
+    folder.make()
+    for hours in (0, 24, 48):
+        (folder.base / f"b{hours}").mkdir()
+        folder.note(backup(hours))
+    (folder.wal / "00000001").mkdir()
+    remedy = re.escape(f"chown -R {tmp_path.owner()}: {tmp_path}")
+    with monkeypatch.context() as other:
+        refused(other, "b24.json")
+        with pytest.raises(BackupError, match=rf"b24\.json cannot be used \(Permission denied\).*{remedy}"):
+            folder.backups()
+        (found,) = check_backups(folder, Clock())
+        assert (found.state, "b24.json" in found.what) == ("fault", True)
+        said = CliRunner().invoke(build_app(), ["backup", "list", str(tmp_path)])
+        assert (said.exit_code, remedy.replace("\\", "") in said.stderr) == (1, True)
+        assert (
+            dict.fromkeys(metric.name for metric in BackupFigures(folder).collect() if metric.samples) == {}
+        )
+    with monkeypatch.context() as other:
+        refused(other, "b0")
+        with pytest.raises(BackupError, match="b0 cannot be used"):
+            folder.prune(2)
+    assert [one.name for one in folder.backups()] == ["b0", "b24", "b48"], "nothing is forgotten half"
+    with monkeypatch.context() as other:
+        refused(other, "wal")
+        with pytest.raises(BackupError, match="wal cannot be used"):
+            folder.last_written_at()
+    assert folder.prune(2) == ["b0"]
+
+
+def test_the_group_sees_how_old_backups_are_and_not_what_is_in_them(tmp_path: Path):
+    before = os.umask(0o077)  # as a shell of root's on the operation page
+    try:
+        folder = Folder(tmp_path / "backups")
+        folder.make()
+        folder.note(backup(0))
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (folder.path, folder.base, folder.wal)]
+    assert modes == [0o750] * 3
+    assert (folder.base / "b0.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_base_backup_that_fails_does_not_end_the_log_and_is_not_tried_without_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder, stop, tries = Folder(tmp_path), threading.Event(), []
+    folder.make()
+    (folder.wal / "00000001").mkdir()
+    (folder.wal / "00000001" / f"{segment(1)}.partial").touch()
+    now = iter(range(0, 1_000_000_000, 20_000))
+
+    def fails(*_: object) -> None:
+        tries.append(1)
+        if len(tries) == 3:
+            stop.set()
+        raise BackupError("another user's file")
+
+    looks = 0
+
+    def look(_: float) -> bool:
+        nonlocal looks
+        looks += 1
+        return stop.is_set()
+
+    monkeypatch.setattr(wal, "program", lambda name: name)
+    monkeypatch.setattr(wal, "_begin", lambda *_: subprocess.Popen(["sleep", "60"]))
+    monkeypatch.setattr(wal, "take", fails)
+    monkeypatch.setattr(stop, "wait", look)
+    wal.follow(folder, "", Clock(wall=lambda: next(now)), 24, 7, stop)
+    assert len(tries) == 3
+    assert looks > 4, "a minute of this clock, which goes on by 20 s at each look, lies between two"
+
+
+def test_a_server_of_other_segments_and_a_backup_with_tablespaces_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Server:
+        info = SimpleNamespace(parameter_status=lambda _: "17.2 (Debian)")
+
+        def __init__(self, size: str) -> None:
+            self.answers = {"IDENTIFY_SYSTEM": (b"7000", 1), "SHOW wal_segment_size": (size.encode(),)}
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def execute(self, query: str) -> SimpleNamespace:
+            return SimpleNamespace(fetchone=lambda: self.answers[query])
+
+    monkeypatch.setattr("psycopg.connect", lambda *_, **__: Server("64MB"))
+    with pytest.raises(BackupError, match="wal_segment_size is 64MB; only 16MB"):
+        identify("")
+    monkeypatch.setattr("psycopg.connect", lambda *_, **__: Server("16MB"))
+    assert identify("") == ("7000", 1, "17.2")
+
+    folder = Folder(tmp_path / "backups")
+    folder.make()
+    (folder.base / "b0").mkdir()
+    folder.note(backup(0))
+    (folder.wal / "00000001").mkdir()
+    (folder.wal / "00000001" / segment(0)).touch()
+    monkeypatch.setattr("scad.backups.restoring.program", lambda name: name)
+    monkeypatch.setattr("scad.backups.restoring.run", lambda *_: "")
+    (folder.base / "b0" / "tablespace_map").write_text("16385 /mnt/fast\n")
+    with pytest.raises(BackupError, match="tablespaces outside"):
+        restore(folder, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
