@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """host:port of the broker."""
     mqtt_user: str = "bridge"
     mqtt_password: str = ""
+    mqtt_share: str = ""
+    """Name of the subscription that the bridges share, a secret; empty: derived from their password."""
     mqtt_tls: bool = False
     """Speak TLS to the broker; its certificate and name are checked."""
     mqtt_ca: str = ""

@@ -94,8 +94,10 @@ def faust_credentials(settings: Settings) -> Any:
 
 
 def transport_faults(settings: Settings) -> list[str]:
-    """What is wrong with the settings of this module, in words; empty when nothing is."""
+    """What is wrong with the settings of the lines, in words without a secret; empty when nothing is."""
     faults = []
+    if set(settings.mqtt_share) & set("/+#\0"):
+        faults.append("SCAD_MQTT_SHARE: the name of a share has none of / + #")
     for service in ("MQTT", "KAFKA"):
         low = service.lower()
         parts = {name: getattr(settings, f"{low}_{name}") for name in ("ca", "certificate", "key")}

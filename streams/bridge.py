@@ -7,8 +7,8 @@
 - What a device has gathered goes by the slow way, `scad.backlog`; what a flooding device sends beyond its allowance
   goes nowhere (streams/lanes.py). It is acknowledged to the MQTT broker, so that others are not stuck behind it,
   but no receipt follows: the device has it still.
-- Several bridges share one subscription, and the receipts' partitions by a consumer group. A receipt's
-  offset is committed when the MQTT broker has acknowledged it; one that is published twice says the same.
+- Several bridges share one subscription (streams/share.py), and the receipts' partitions by a consumer group.
+  A receipt's offset is committed when the MQTT broker has acknowledged it; one that is published twice says the same.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from streams import metrics, receipts, topics
 from streams.intake import encode_quarantine
 from streams.kafka import RETRY_SECONDS, Record, ensure_topics, make_consumer, make_producer, produce, started
 from streams.lanes import MESSAGES_BURST, MESSAGES_PER_S, Lane, Route, Router
+from streams.share import client_id, subscriptions
 from streams.topics import mqtt_topic
 
 log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
-SHARE = "scad"
 RECEIPTS_GROUP = "scad-receipts"
 IN_FLIGHT_MAX = 500
 """Messages that the broker sends without our acknowledgement; 128 MiB at the contract's largest payload."""
@@ -273,7 +273,7 @@ class Bridge:
     def _make_client(self) -> mqtt.Client:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"scad-bridge-{self._settings.worker_id}",
+            client_id=client_id(self._settings),
             protocol=mqtt.MQTTv5,
             manual_ack=True,
         )
@@ -309,8 +309,7 @@ class Bridge:
         metrics.BRIDGE_CONNECTED.set(1)
         metrics.BRIDGE_CERTIFICATE.set(valid_until(client.socket()))
         log.info("bridge.mqtt_connected", broker=self._settings.mqtt, session=flags.session_present)
-        prefix = f"$share/{SHARE}/{topics.MQTT_PREFIX}/+"
-        client.subscribe([(f"{prefix}/readings", 1), (f"{prefix}/status", 1)])
+        client.subscribe(subscriptions(self._settings))
 
     def _on_disconnect(self, client: mqtt.Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._connection += 1  # message ids of another connection may mean other messages
@@ -324,7 +323,7 @@ class Bridge:
             log.error("bridge.subscription_refused", reasons=refused)
             return
         self._subscribed = True
-        log.info("bridge.subscribed", share=SHARE)
+        log.info("bridge.subscribed")
 
     def _on_message(self, client: mqtt.Client, _: Any, message: mqtt.MQTTMessage) -> None:
         arrived = Arrived(

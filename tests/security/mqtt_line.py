@@ -37,6 +37,7 @@ class Line:
         self._answer = ""
         self._answered = threading.Event()
         self._acknowledged: dict[int, str] = {}
+        self._subscribed: list[str] = []
         self._something = threading.Condition()
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -54,6 +55,7 @@ class Line:
         client.on_message = self._on_message
         client.on_publish = lambda _c, _u, mid, reason, _p: self._note(mid, str(reason))
         client.on_subscribe = lambda _c, _u, mid, reasons, _p: self._note(mid, str(reasons[0]))
+        client.on_unsubscribe = lambda _c, _u, mid, _reasons, _p: self._note(mid, "")
         self.client = client
 
     def open(self) -> str:
@@ -74,7 +76,15 @@ class Line:
     def subscribe(self, topic: str) -> str:
         mid = self.client.subscribe(topic, qos=1)[1]
         assert mid is not None
+        self._subscribed.append(topic)
         return self._wait_for(mid)
+
+    def unsubscribe_all(self) -> None:
+        """The session outlives the connection: what other tests send must not wait in it."""
+        while self._subscribed:
+            mid = self.client.unsubscribe(self._subscribed.pop())[1]
+            assert mid is not None
+            self._wait_for(mid)
 
     def close(self) -> None:
         with suppress(Exception):
