@@ -86,24 +86,36 @@ def _record(row: tuple[Any, ...]) -> Record:
 async def keep_publishing(
     settings: Settings, stop: asyncio.Event, connect: Callable[[], Connection] | None = None
 ) -> None:
-    """Publish whatever is put into the outbox until `stop` is set; waits for a database that is away.
+    """Publish whatever is put into the outbox until `stop` is set; waits for a database or a broker that is away.
 
     The topics must be there. What the page saved is on Kafka within some 50 ms of its commit.
     """
-    producer = await make_producer(settings, f"scad-outbox-{settings.worker_id}")
-    try:
-        while not stop.is_set():
+    while not stop.is_set():
+        producer = await make_producer(settings, f"scad-outbox-{settings.worker_id}")
+        try:
+            await _publish_with(producer, stop, connect or (lambda: _connect(settings)))
+        except KafkaError as error:
+            # A batch that expired keeps its number: this producer's later ones are out of order for ever.
+            log.warning("outbox.producer_replaced", error=type(error).__name__, detail=str(error).strip())
+            await _pause(stop, RETRY_SECONDS)
+        finally:
+            await producer.stop()
+
+
+async def _publish_with(
+    producer: AIOKafkaProducer, stop: asyncio.Event, connect: Callable[[], Connection]
+) -> None:
+    """Until `stop` is set; waits for a database that is away. Raises KafkaError for what needs another producer."""
+    while not stop.is_set():
+        try:
+            conn = await asyncio.to_thread(connect)
             try:
-                conn = await asyncio.to_thread(connect or (lambda: _connect(settings)))
-                try:
-                    await _publish_until(conn, producer, stop)
-                finally:
-                    conn.close()
-            except (psycopg.Error, KafkaError) as error:
-                log.warning("outbox.waiting", error=type(error).__name__, detail=str(error).strip())
-                await _pause(stop, RETRY_SECONDS)
-    finally:
-        await producer.stop()
+                await _publish_until(conn, producer, stop)
+            finally:
+                conn.close()
+        except psycopg.Error as error:
+            log.warning("outbox.waiting", error=type(error).__name__, detail=str(error).strip())
+            await _pause(stop, RETRY_SECONDS)
 
 
 async def _publish_until(conn: Connection, producer: AIOKafkaProducer, stop: asyncio.Event) -> None:
