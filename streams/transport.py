@@ -50,6 +50,9 @@ IN_HAND = 2
 HELD_BYTES = 128 * 1024 * 1024
 """Messages of all partitions that are delivered and not done; beyond it nothing more is fetched. As Python's objects
 they take twice that at most: a quarter of the 1 GB that compose.yaml gives a worker, after however long an absence."""
+SLOW_HELD_BYTES = 32 * 1024 * 1024
+"""The part of it for topics that wait by design (backlogs). What they hold, they hold for long: without a share of
+their own they would fill everything, and live readings would wait for another device's past."""
 RECORD_BYTES = 320  # what a record takes beside its value
 POLL_SECONDS = 0.5
 CROWDED_POLL_SECONDS = 0.02  # while a partition waits for room, so that it is asked for soon after
@@ -236,12 +239,7 @@ class BatchConsumer(driver.Consumer):
             await self.wait(self.can_resume_flow.wait())
             return {}
         active = set(self._get_active_partitions())
-        full = sum(self._held.values()) > HELD_BYTES
-        crowded = {
-            tp
-            for tp in active
-            if self._outstanding[tp] >= IN_HAND or (full and not self._is_changelog_tp(tp))
-        }
+        crowded = {tp for tp in active if self._outstanding[tp] >= IN_HAND} | self._without_room(active)
         if active - crowded:
             timeout = CROWDED_POLL_SECONDS if crowded else POLL_SECONDS
             fetched: Mapping[Any, Sequence[ConsumerRecord]] = await self._getmany(active - crowded, timeout)
@@ -250,6 +248,15 @@ class BatchConsumer(driver.Consumer):
         with suppress(TimeoutError):
             await asyncio.wait_for(self._room.wait(), CROWDED_POLL_SECONDS)
         return {}
+
+    def _without_room(self, active: set[TP]) -> set[TP]:
+        """Partitions of which nothing more is to be fetched until some of what is held is done."""
+        slow = cast(BatchApp, self.app).slow_topics
+        held_slow = sum(size for batch, size in self._held.items() if batch.tp.topic in slow)
+        slow_full = held_slow > SLOW_HELD_BYTES
+        live_full = sum(self._held.values()) - held_slow > HELD_BYTES - SLOW_HELD_BYTES
+        full = {tp for tp in active if (slow_full if tp.topic in slow else live_full)}
+        return {tp for tp in full if not self._is_changelog_tp(tp)}
 
     async def _deliver(self, tp: TP, records: Sequence[ConsumerRecord]) -> None:
         start = self._expected.get(tp)

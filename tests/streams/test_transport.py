@@ -14,9 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.membership import BatchThread
-from streams.transport import HELD_BYTES, Batch, BatchConsumer, FencedError, OrderError, note_changelog
+from streams.transport import (
+    HELD_BYTES,
+    SLOW_HELD_BYTES,
+    Batch,
+    BatchConsumer,
+    FencedError,
+    OrderError,
+    note_changelog,
+)
 
 TELEMETRY = TP("scad.telemetry", 1)
+BACKLOG = TP("scad.backlog", 1)
 
 
 class Bare(BatchConsumer):
@@ -29,6 +38,7 @@ class Bare(BatchConsumer):
         self.app: Any = SimpleNamespace(
             tables=SimpleNamespace(changelog_topics=set()),
             consumer_generation_id=1,
+            slow_topics=frozenset({BACKLOG.topic}),
             conf=SimpleNamespace(broker_session_timeout=6.0, broker_rebalance_timeout=0.2),
         )
         self._thread: Any = SimpleNamespace(
@@ -66,7 +76,8 @@ class Bare(BatchConsumer):
 
     def at(self, offset: int) -> Bare:
         """As after perform_seek."""
-        self._expected[TELEMETRY] = self._done[TELEMETRY] = self._committed[TELEMETRY] = offset
+        for tp in (TELEMETRY, BACKLOG):
+            self._expected[tp] = self._done[tp] = self._committed[tp] = offset
         self._draining = False
         self._round += 1
         return self
@@ -180,26 +191,49 @@ def test_a_batch_after_one_that_failed_is_not_begun() -> None:
     asyncio.run(main())
 
 
-def test_a_worker_that_holds_many_bytes_fetches_no_more_until_some_are_done() -> None:
+async def asked_for(consumer: Bare) -> list[set[TP]]:
+    """What is fetched next of both topics; nothing comes."""
+    asked: list[set[TP]] = []
+
+    async def getmany(active: set[TP], _: float) -> dict[TP, list[Any]]:
+        asked.append(active)
+        return {}
+
+    consumer.__dict__ |= {
+        "_getmany": getmany,
+        "_get_active_partitions": lambda: {TELEMETRY, BACKLOG},
+        "flow_active": True,
+    }
+    await consumer._next_fetch()
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("full", "size", "other"),
+    [(TELEMETRY, HELD_BYTES - SLOW_HELD_BYTES, BACKLOG), (BACKLOG, SLOW_HELD_BYTES, TELEMETRY)],
+)
+def test_a_worker_that_holds_many_bytes_fetches_no_more_of_their_sort_until_some_are_done(
+    full: TP, size: int, other: TP
+) -> None:
+    """Live readings do not wait for a backlog that is worked on slowly by design, nor it for them."""
+
+    async def main() -> None:
+        consumer = Bare().at(0)
+        assert await asked_for(consumer) == [{TELEMETRY, BACKLOG}]
+        await consumer._deliver(full, [large(0, size)])
+        assert await asked_for(consumer) == [{other}]
+        consumer.done(consumer.delivered[0])
+        assert await asked_for(consumer) == [{TELEMETRY, BACKLOG}]
+
+    asyncio.run(main())
+
+
+def test_a_worker_whose_shares_are_both_full_fetches_nothing() -> None:
     async def main() -> None:
         consumer = Bare().at(0)
         await consumer._deliver(TELEMETRY, [large(0, HELD_BYTES)])
-        asked: list[set[TP]] = []
-
-        async def getmany(active: set[TP], _: float) -> dict[TP, list[Any]]:
-            asked.append(active)
-            return {}
-
-        consumer.__dict__ |= {
-            "_getmany": getmany,
-            "_get_active_partitions": lambda: {TELEMETRY},
-            "flow_active": True,
-        }
-        await consumer._next_fetch()
-        assert asked == []
-        consumer.done(consumer.delivered[0])
-        await consumer._next_fetch()
-        assert asked == [{TELEMETRY}]
+        await consumer._deliver(BACKLOG, [large(0, HELD_BYTES)])
+        assert await asked_for(consumer) == []
 
     asyncio.run(main())
 
