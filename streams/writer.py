@@ -1,9 +1,9 @@
 """The writer: readings, alert signals, refusals and states of devices from Kafka into the database, and what
 waits in the outbox from the database to Kafka.
 
-At least once from Kafka, idempotent into the database: offsets are committed after the database has, and stand in
-the database too. The writer begins at the lower of the two, also when it meets a database that was restored while
-it ran, so that whatever a backup lacks is read again (streams/placing.py). A
+At least once from Kafka, idempotent into the database: offsets are moved on in the transaction of their records, and
+committed to Kafka behind it, at most once a second. The writer begins at the lower of the two, also when it meets a
+database that was restored while it ran, so that whatever a backup lacks is read again (streams/placing.py). A
 database that is away is waited for; meanwhile nothing is fetched (the partitions are paused, so Kafka holds
 the backlog), and the member stays in its group.
 """
@@ -42,6 +42,10 @@ BATCH_RECORDS = 2_000
 """Records of one transaction. Beyond 500 the rate hardly rises; with 2,000 a backlog of 20,000 readings is
 stored in some three seconds, and what must be repeated after a crash stays small."""
 POLL_MS = 200  # longest wait for a first record; a stop is noticed this late
+COMMIT_EVERY_SECONDS = 1.0
+"""The offsets that count stand in the database; Kafka's own tell how far the writer is (lag) and what it reads again
+when it starts after a crash: a second of records, which changes nothing."""
+COMMIT_SECONDS = 5.0  # a broker that is away holds up neither a stop nor a rebalance for longer
 RETRY_FIRST_SECONDS = 0.5
 RETRY_LONGEST_SECONDS = 10.0  # a database that comes back is noticed this late
 CONNECT_SECONDS = 5
@@ -102,7 +106,8 @@ class _Rebalanced(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    def on_partitions_revoked(self, revoked: object) -> None:
+    async def on_partitions_revoked(self, revoked: object) -> None:
+        await self._writer.commit()
         self._writer.forget_places()
 
     def on_partitions_assigned(self, assigned: object) -> None:
@@ -122,10 +127,14 @@ class Writer:
         self._next: dict[TopicPartition, int] = {}
         """What the database's row of each partition that may be written says; a partition that is not in it has to
         be placed first."""
+        self._behind: dict[TopicPartition, int] = {}
+        """What the database has, and Kafka has not been told."""
+        self._commit_at = 0.0  # of the loop's clock
 
     def forget_places(self) -> None:
         """Look anew where each partition begins: others had them, or the database may be another."""
         self._next.clear()
+        self._behind.clear()
 
     def close(self) -> None:
         """Wait for the running transaction and close the connection."""
@@ -134,7 +143,11 @@ class Writer:
             self._conn.close()
 
     async def run(self, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
         while not stop.is_set():
+            if self._behind and loop.time() >= self._commit_at:
+                await self.commit()
+                self._commit_at = loop.time() + COMMIT_EVERY_SECONDS
             if not await self._place():
                 await self._wait_for_database(stop)
                 continue
@@ -144,10 +157,10 @@ class Writer:
             records = [record for batch in fetched.values() for record in batch]
             if records and await self._write(fetched, records):
                 self._delay = RETRY_FIRST_SECONDS
-                await self._commit(fetched)
             elif records:
                 self._rewind(fetched)
                 await self._wait_for_database(stop)
+        await self.commit()
 
     async def _poll(self) -> Fetched:
         try:
@@ -205,7 +218,7 @@ class Writer:
         for move in moves:
             at = TopicPartition(move.topic, move.partition)
             if at in self._next:
-                self._next[at] = move.next_offset
+                self._next[at] = self._behind[at] = move.next_offset
         self._count(written)
         for at, batch in fetched.items():
             if at.topic == topics.READINGS and batch:
@@ -223,16 +236,22 @@ class Writer:
             GAPS.inc(written.gaps)
             log.error("writer.signal_gap", missing=written.gaps)
 
-    async def _commit(self, fetched: Fetched) -> None:
-        """Commit behind the batch. A failure costs a redelivery, which changes nothing."""
+    async def commit(self) -> None:
+        """Tell Kafka how far the database is. A failure is tried again, and costs a redelivery at worst."""
         mine = self._consumer.assignment()
-        offsets = {place: batch[-1].offset + 1 for place, batch in fetched.items() if place in mine}
+        offsets = {at: offset for at, offset in self._behind.copy().items() if at in mine}
+        if not offsets:
+            return
         try:
-            if offsets:
+            async with asyncio.timeout(COMMIT_SECONDS):
                 await self._consumer.commit(offsets)
-        except (KafkaError, IllegalStateError) as error:
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
             FAILURES.labels(cause=type(error).__name__).inc()
             log.info("writer.commit_failed", error=type(error).__name__)
+            return
+        for at, offset in offsets.items():
+            if self._behind.get(at) == offset:
+                self._behind.pop(at, None)
 
     def _rewind(self, fetched: Fetched) -> None:
         for at, batch in fetched.items():

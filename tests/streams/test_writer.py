@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
+from aiokafka import ConsumerRecord, TopicPartition
 
 from alerts.schema import apply_schema
 from scad.clock import Clock
@@ -13,7 +14,8 @@ from scad.services import Kafka, Postgres, Tansu
 from scad.settings import Settings
 from streams import topics
 from streams.kafka import Record, ensure_topics, make_producer, produce
-from streams.writer import run_writer
+from streams.writer import COMMIT_EVERY_SECONDS, Writer, run_writer
+from streams.writing import Written
 from tests.streams.writer_records import refusal, signal, status, weight
 
 DEADLINE_SECONDS = 60
@@ -85,6 +87,55 @@ def test_everything_is_stored_once_and_a_second_writer_changes_nothing(fresh_kaf
             await until(lambda: ask(database, "select max(times) from scad.quarantine") == (2,))
 
     asyncio.run(scenario())
+
+
+class OneByOne:
+    """A consumer that hands out one record a fetch, and notes what it is told to commit."""
+
+    def __init__(self, records: int, stop: asyncio.Event) -> None:
+        self._at = TopicPartition(topics.ALERTS, 0)
+        self._left = iter(range(records))
+        self._stop = stop
+        self.told: list[int] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return {self._at}
+
+    async def getmany(self, **_: object) -> dict[TopicPartition, list[ConsumerRecord]]:
+        offset = next(self._left, None)
+        if offset is None:
+            self._stop.set()
+            return {}
+        made = ConsumerRecord(*self._at, offset, 1, 0, b"p-1", b"", None, 0, 0, ())
+        return {self._at: [made]}
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        self.told.append(offsets[self._at])
+
+
+def test_kafka_is_told_once_a_second_and_at_the_stop_how_far_the_database_is(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def beginning(*_: object, **__: object) -> dict[TopicPartition, int]:
+        return {TopicPartition(topics.ALERTS, 0): 0}
+
+    monkeypatch.setattr("streams.writer.place", beginning)
+    monkeypatch.setattr("streams.writer.write_batch", lambda *_: Written())
+    monkeypatch.setattr(Writer, "_connection", lambda _: None)
+
+    async def scenario() -> tuple[list[int], float]:
+        stop = asyncio.Event()
+        consumer = OneByOne(300, stop)
+        writer = Writer(Settings(), Clock(), consumer)
+        began = asyncio.get_running_loop().time()
+        await writer.run(stop)
+        writer.close()
+        return consumer.told, asyncio.get_running_loop().time() - began
+
+    told, took_s = asyncio.run(scenario())
+    assert told[0] == 1
+    assert told[-1] == 300
+    assert len(told) <= took_s / COMMIT_EVERY_SECONDS + 2
 
 
 @pytest.mark.slow
