@@ -66,10 +66,12 @@ select device, epoch, seq, count(*), %(now)s, %(now)s
 on conflict (device, epoch, seq) do update set contents = excluded.contents, last_at = excluded.last_at
 returning device, epoch, seq"""
 
+# Hardly ever is a refused record on its way again: then the batch is not even looked at.
 _RESOLVE = """
 update scad.quarantine q set state = 'resolved', resolved_at = %s
   from pg_temp.reading_batch b
- where q.state = 'replayed' and (q.device, q.epoch, q.seq) = (b.device, b.epoch, b.seq)"""
+ where (select exists (select from scad.quarantine where state = 'replayed'))
+   and q.state = 'replayed' and (q.device, q.epoch, q.seq) = (b.device, b.epoch, b.seq)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def write_readings(conn: Connection, readings: Sequence[Reading], stored_at_ms: 
             conn.execute(_INSERT, (devices, epochs, seqs, digests))
             found = conn.execute(_CONFLICTS, {"now": now, "devices": devices, "epochs": epochs, "seqs": seqs})
             conflicts = len(found.fetchall())
-            _refresh_daily(conn, batch, {tuple(row) for row in fresh})
+            _merge_daily(conn, batch, {tuple(row) for row in fresh})
         if len(fresh) < len(batch):
             instants = [reading.measured_at_ms for _, reading in batch]
             conn.execute(_EARLIEST_COPY, (to_datetime(min(instants)), to_datetime(max(instants))))
@@ -147,17 +149,16 @@ def _row(digest: bytes, reading: Reading, now: object) -> tuple[object, ...]:
     )
 
 
-def _refresh_daily(conn: Connection, batch: list[tuple[bytes, Reading]], fresh: set[Any]) -> None:
-    """Bring the roll-up of the days that got a new countable reading up to date."""
-    hour_ms = 3_600_000  # an hour belongs to one local day: whole hours suffice to name the days
-    touched = {
-        (reading.patient, reading.kind, reading.measured_at_ms // hour_ms * hour_ms)
+def _merge_daily(conn: Connection, batch: list[tuple[bytes, Reading]], fresh: set[Any]) -> None:
+    """Add the new readings that count to the roll-up of their days."""
+    new = [
+        (reading.patient, reading.kind, to_datetime(reading.measured_at_ms), value)
         for digest, reading in batch
-        if not reading.marks and (*reading.identity, digest) in fresh and main_value(reading) is not None
-    }
-    if touched:
-        patients, kinds, instants = zip(*sorted(touched), strict=True)
+        if not reading.marks
+        and (*reading.identity, digest) in fresh
+        and (value := main_value(reading)) is not None
+    ]
+    if new:
         conn.execute(
-            "select scad.refresh_daily(%s, %s, %s)",
-            (list(patients), list(kinds), [to_datetime(instant) for instant in instants]),
+            "select scad.merge_daily(%s, %s, %s, %s)", [list(column) for column in zip(*new, strict=True)]
         )

@@ -136,6 +136,21 @@ def test_readings_that_failed_a_gate_are_stored_and_not_rolled_up(store: Connect
     assert [(row[2], row[6]) for row in daily(store, "p-1")] == [(1, 79.0)]
 
 
+def test_a_rolled_up_day_of_an_earlier_release_is_computed_from_its_readings(store: Connection):
+    write_readings(store, [weight(80.0), weight(82.0, seq=2, hours=1)], NOW_MS)
+    store.execute("update scad.reading_daily_rows set n = 7, total = null, last_at = null")
+    write_readings(store, [weight(81.0, seq=3, hours=2)], NOW_MS)
+    assert daily(store, "p-1") == store.execute(DAILY_BY_HAND, ("p-1",)).fetchall()
+    assert daily(store, "p-1")[0][2:] == (3, 80.0, 82.0, 81.0, 81.0)
+
+
+def test_a_day_that_grows_is_not_read_again(store: Connection):
+    write_readings(store, [weight(80.0)], NOW_MS)
+    store.execute("delete from scad.reading where patient = 'p-1'")
+    write_readings(store, [weight(82.0, seq=2, hours=1)], NOW_MS)
+    assert daily(store, "p-1")[0][2:] == (2, 80.0, 82.0, 81.0, 82.0)
+
+
 def test_a_value_that_the_database_refuses_raises_and_leaves_nothing(store: Connection):
     with pytest.raises(psycopg.DataError):
         write_readings(store, [weight(80.0), weight(80.0, seq=2**70)], NOW_MS)
