@@ -3,7 +3,7 @@
 | the database says | the group says | begins at |
 | --- | --- | --- |
 | an offset | an offset | the lower: a restored database lacks what lies behind its own |
-| an offset | nothing: this Kafka is new, or has forgotten the group | the beginning |
+| an offset | nothing: this Kafka is new, or forgot a group that was away for a week | the beginning |
 | nothing, and holds data: just upgraded | an offset | the group's |
 | nothing, and holds nothing: lost without a backup | whatever | the beginning |
 
@@ -43,12 +43,14 @@ def first_offset(
     `begin`, `end`: of what Kafka keeps, `end` None where the broker does not know it exactly; `empty`: the database
     has nothing that came through Kafka.
     """
-    if committed is None:
-        return begin, 0
     if stored is None:
-        return (begin if empty else max(begin, committed)), 0
+        if committed is None or empty:
+            return begin, 0
+        return max(begin, committed), max(0, begin - committed)
     if end is not None and stored > end:  # another log than the one it was read from
         return begin, 0
+    if committed is None:  # offsets of a group that is away expire as records do: what lies between is gone
+        return begin, max(0, begin - stored)
     wanted = min(stored, committed)
     return max(begin, wanted), max(0, begin - wanted)
 

@@ -32,7 +32,22 @@ def test_nothing_that_kafka_still_has_is_skipped_unless_both_sides_have_passed_i
             assert first <= max(begin, known)
     if committed is None or (stored is None and empty):
         assert first == begin
-    assert lost == 0 or (first == begin and lost == begin - min(stored or 0, committed or 0))
+    another_log = stored is not None and stored > end
+    known_to_both = [known for known in (stored, committed) if known is not None]
+    if another_log or not known_to_both or (stored is None and empty):
+        assert lost == 0
+    else:
+        assert lost == max(0, begin - min(known_to_both))
+
+
+@pytest.mark.parametrize(
+    ("stored", "committed", "lost"),
+    [(100, None, 400), (None, 100, 400), (100, 200, 400), (500, None, 0), (600, None, 0), (None, None, 0)],
+)
+def test_what_expired_while_the_writer_was_away_is_counted_even_where_kafka_forgot_the_group(
+    stored: int | None, committed: int | None, lost: int
+):
+    assert first_offset(stored, committed, begin=500, end=900, empty=False) == (500, lost)
 
 
 def everything(readings: int) -> list[Record]:
