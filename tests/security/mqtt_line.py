@@ -1,14 +1,15 @@
-"""One MQTT 5 connection of a test: what the broker answers, what it delivers, and when it ends it."""
+"""One MQTT connection of a test: what the broker answers, what it delivers, and when it ends it."""
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from contextlib import suppress
 from typing import Any, Self
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -28,6 +29,7 @@ class Line:
         tls: ssl.SSLContext | None = None,
         client_id: str | None = None,
         stubborn: bool = False,
+        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
     ) -> None:
         self.port = port
         self.messages: list[tuple[str, bytes]] = []
@@ -42,7 +44,7 @@ class Line:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id or user or "nobody",
-            protocol=mqtt.MQTTv5,
+            protocol=protocol,
             reconnect_on_failure=stubborn,
         )
         if user is not None:
@@ -59,11 +61,14 @@ class Line:
         self.client = client
 
     def open(self) -> str:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_SECONDS
+        session: dict[str, Any] = {}
+        if self.client.protocol == MQTTProtocolVersion.MQTTv5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = SESSION_SECONDS
+            session = {"clean_start": False, "properties": properties}
         self.client.connect_timeout = ANSWER_SECONDS
         try:
-            self.client.connect("localhost", self.port, clean_start=False, properties=properties)
+            self.client.connect("localhost", self.port, **session)
         except OSError as error:
             return f"{type(error).__name__}: {error}"
         self.client.loop_start()
@@ -85,6 +90,13 @@ class Line:
             mid = self.client.unsubscribe(self._subscribed.pop())[1]
             assert mid is not None
             self._wait_for(mid)
+
+    def drop(self) -> None:
+        """End the connection without a word, as a device whose battery is empty does."""
+        connection = self.client.socket()
+        assert isinstance(connection, socket.socket)
+        connection.shutdown(socket.SHUT_RDWR)
+        assert self.lost.wait(ANSWER_SECONDS)
 
     def close(self) -> None:
         with suppress(Exception):

@@ -58,7 +58,9 @@ def test_a_certificate_confines_a_device_as_a_password_does(broker: Broker, devi
     broker.says("Denied PUBLISH from ecg-1 ", since)
 
 
-@pytest.mark.parametrize("topic", ["scad/v1/sc-2/receipts", "scad/v1/+/receipts", "scad/v1/sc-2/#", "#"])
+@pytest.mark.parametrize(
+    "topic", ["scad/v1/sc-2/receipts", "scad/v1/+/receipts", "scad/v1/sc-2/#", "#", "$SYS/#"]
+)
 def test_a_device_is_delivered_nothing_of_another_and_its_wish_is_logged(
     broker: Broker, devices: Devices, sc_1: Line, topic: str
 ) -> None:
@@ -197,18 +199,23 @@ def test_a_certificate_counts_only_while_it_is_valid_and_if_it_is_a_devices_of_o
 def test_a_device_that_names_anothers_client_id_does_not_throw_it_off(
     broker: Broker, devices: Devices, sc_1: Line
 ) -> None:
+    since = broker.mark
     with Line(broker.tls_port, "sc-2", devices.passwords["sc-2"], devices.context()) as other:
         thief = Line(broker.tls_port, "sc-1", devices.passwords["sc-1"], devices.context(), client_id="sc-2")
         with thief, certified(broker, devices, "ecg-1"):
             other.subscribe("scad/v1/sc-2/receipts")  # answered: the line still stands
             assert not other.lost.is_set()
+    broker.says(" as sc-1 (", since)
+    assert broker.said()[since:].count(" as sc-2 (") == 1
 
 
 @pytest.mark.parametrize("topic", ["scad/v1/sc-1/readings", "scad/v1/sc-1/receipts"])
 def test_the_operators_account_speaks_for_nobody(broker: Broker, devices: Devices, topic: str) -> None:
-    password = (devices.secrets / "mqtt_operator_password").read_text().strip()
+    password, since = (devices.secrets / "mqtt_operator_password").read_text().strip(), broker.mark
     with Line(broker.port, "operator", password, broker.tls) as line:
         assert line.publish(topic) == NOT_AUTHORIZED
+    broker.says("Denied PUBLISH from operator ", since)
+    broker.says(f"'{topic}'", since)
 
 
 def test_a_reading_that_is_in_order_leaves_no_line_in_the_log(broker: Broker, sc_1: Line) -> None:
