@@ -17,8 +17,11 @@ from whole_platform import Episode, episode
 from devices.times import format_instant, from_datetime, parse_instant
 from scad.settings import Settings
 from streams import kafka, topics
+from streams.signal import AlertSignal, StandingEpisode, encode_signal, fold
 
 Identity = tuple[str, int]
+Signals = dict[tuple[str, int], dict[str, Any]]
+"""(patient, n): the signal."""
 SHOWN = 5
 """Differences that are named; how many there are is always said."""
 QUIET_POLLS = 5
@@ -87,6 +90,12 @@ def check_database(region: Region, lines: list[dict[str, Any]], findings: Findin
         rows = conn.execute("select patient, device, seq, measured_at, value from scad.reading")
         have = [(p, d, s, from_datetime(at), value) for p, d, s, at, value in rows]
         findings.same("readings in the database", have, want)
+        behind = conn.execute(
+            "select patient, n, before from (select patient, n, id,"
+            " lag(n) over (partition by patient order by id) as before"
+            " from scad.alert_event where kind = 'signal') as steps where n <> coalesce(before, 0) + 1"
+        ).fetchall()
+        findings.none("signals (patient, n, n before) that the database took out of order", behind)
         gaps = conn.execute(
             "select patient, count(*), count(distinct n), min(n), max(n) from scad.alert_event"
             " where kind = 'signal' group by patient having count(*) <> max(n) or count(distinct n) <> max(n)"
@@ -102,12 +111,32 @@ def main_value(line: dict[str, Any]) -> float:
     return float(values.get("systolic", next(iter(values.values()))))
 
 
-def check_kafka(region: Region, lines: list[dict[str, Any]], findings: Findings) -> None:
-    """What has a receipt is in both topics of readings; each patient's signals come in order of their numbers."""
-    asyncio.run(_check_kafka(region, {(line["device"], line["seq"]) for line in lines}, findings))
+def check_kafka(region: Region, lines: list[dict[str, Any]], findings: Findings) -> Signals:
+    """What has a receipt is in both topics of readings; each patient's signals come in order of their numbers.
+    Returns the signals."""
+    return asyncio.run(_check_kafka(region, {(line["device"], line["seq"]) for line in lines}, findings))
 
 
-async def _check_kafka(region: Region, sent: set[Identity], findings: Findings) -> None:
+def check_signals(region: Region, signals: Signals, expected: list[Episode], findings: Findings) -> None:
+    """The database has Kafka's signals, content included, and they fold to what the pure engine says."""
+    with region.database() as conn:
+        rows = conn.execute("select patient, n, body from scad.alert_event where kind = 'signal'")
+        have = [(patient, n, canonical(body)) for patient, n, body in rows]
+    want = [(patient, n, canonical(body)) for (patient, n), body in signals.items()]
+    findings.same("signals in the database against scad.alerts", have, want)
+    stand: dict[str, StandingEpisode] = {}
+    for _, body in sorted(signals.items()):
+        fold(stand, msgspec.convert(body, AlertSignal))
+    folded = sorted(episode(encode_signal(one)) for one in stand.values())
+    findings.same("signals of scad.alerts, folded, against the pure engine", folded, expected)
+
+
+def canonical(body: dict[str, Any]) -> str:
+    return json.dumps(body, sort_keys=True)
+
+
+async def _check_kafka(region: Region, sent: set[Identity], findings: Findings) -> Signals:
+    signals: Signals = {}
     telemetry: Counter[Identity] = Counter()
     readings: Counter[Identity] = Counter()
     numbers: dict[str, list[int]] = defaultdict(list)
@@ -121,6 +150,8 @@ async def _check_kafka(region: Region, sent: set[Identity], findings: Findings) 
             readings[said["device"], said["seq"]] += 1
         else:
             numbers[said["patient"]].append(said["n"])
+            if signals.setdefault((said["patient"], said["n"]), said) != said:
+                findings.wrong.append(f"signal {said['n']} of {said['patient']} has two contents")
 
     await _read_all(region, (topics.TELEMETRY, topics.BACKLOG, topics.READINGS, topics.ALERTS), take)
     findings.same("identities in scad.telemetry and scad.backlog", set(telemetry), sent)
@@ -135,6 +166,7 @@ async def _check_kafka(region: Region, sent: set[Identity], findings: Findings) 
         "signals": sum(len(set(found)) for found in numbers.values()),
         "signals repeated in scad.alerts": sum(len(found) - len(set(found)) for found in numbers.values()),
     }
+    return signals
 
 
 async def _read_all(region: Region, names: tuple[str, ...], take: Any) -> None:
@@ -170,5 +202,5 @@ def check_feed(region: Region, seen: list[int], first: int, last: int, findings:
 
 
 def write_report(path: Path, findings: Findings, figures: dict[str, Any]) -> None:
-    report = {**figures, **findings.figures, "wrong": findings.wrong}
+    report = {**figures, **findings.figures, "equal": not findings.wrong, "wrong": findings.wrong}
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

@@ -27,20 +27,33 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault. `longest`/`shortest`: seconds between doing and undoing."""
+    """A kind of fault. `span` draws the seconds between doing and undoing, for a target."""
 
     targets: tuple[str, ...]
-    shortest: float
-    longest: float
+    span: Callable[[random.Random, str], float]
     do: Callable[[Region, str], None]
     undo: Callable[[Region, str], None]
     holds: bool = True
     """The part is down meanwhile and is not to be started again by anybody else."""
 
 
+JOIN = "join and leave"
 RUNNING = tuple(name for name in OURS if name != SPARE)
 SERVICES = ("mosquitto", "database", "kafka-1", "kafka-2", "kafka-3")
-SESSIONS_END = SESSION_SECONDS + 2
+PAUSES = {
+    "worker": (SESSION_SECONDS + 2, SESSION_SECONDS + 6),
+    "writer": (12.0, 16.0),  # their session in Kafka is 10 s, as the bridges' is for receipts
+    "bridge": (12.0, 16.0),
+    "feed": (8.0, 12.0),
+    "mosquitto": (8.0, 12.0),
+    "database": (8.0, 12.0),
+    "kafka": (5.0, 10.0),  # a broker is out after 3 s
+}
+"""Seconds, shortest and longest: each outlasts the session of what is paused."""
+LONG_PAUSE = (50.0, 55.0)
+"""Outlasts a bridge's MQTT session as well: one and a half times a keepalive of 30 s."""
+LONG_SHARE = 0.25
+"""Of bridges' pauses: they cost a minute each."""
 SLOW_PAUSE_S = 0.3
 """For each chunk in each direction: a satellite line."""
 
@@ -89,23 +102,45 @@ def _free(region: Region, name: str) -> None:
     region.part(name).launch()
 
 
+def evenly(shortest: float, longest: float) -> Callable[[random.Random, str], float]:
+    """Any target alike."""
+    return lambda rng, _: rng.uniform(shortest, longest)
+
+
+def pause_span(rng: random.Random, target: str) -> float:
+    """Longer than the target's session; a bridge's now and then longer than its session in MQTT."""
+    part = target.partition("-")[0]
+    long = part == "bridge" and rng.random() < LONG_SHARE
+    return rng.uniform(*(LONG_PAUSE if long else PAUSES[part]))
+
+
+def _cut_span(shortest: float, longest: float) -> Callable[[random.Random, str], float]:
+    """Somebody who is cut off from all of Kafka is so for longer than the session."""
+
+    def span(rng: random.Random, target: str) -> float:
+        part, _, far = target.partition("→")
+        return rng.uniform(*(PAUSES[part.partition("-")[0]] if far == "kafka" else (shortest, longest)))
+
+    return span
+
+
 def kinds(region: Region) -> dict[str, Kind]:
     """Every kind that this machine lets us do, with its targets."""
     wires = tuple(region.wires.names)
     everybody = RUNNING + SERVICES
+    whole = _wire(WireState.WHOLE)
+    slow = _wire(WireState.SLOW, SLOW_PAUSE_S)
     found = {
-        "kill -9": Kind(everybody, 0.2, 4.0, _kill, _start),
-        "restart": Kind(everybody, 0.0, 2.0, _stop, _start),
-        "pause": Kind(everybody, SESSIONS_END, SESSIONS_END + 4, _pause, _resume),
-        "cut": Kind(wires, 2.0, 10.0, _wire(WireState.CUT), _wire(WireState.WHOLE), holds=False),
-        "vanish": Kind(wires, 4.0, 12.0, _wire(WireState.HOLE), _wire(WireState.WHOLE), holds=False),
-        "slow": Kind(
-            wires, 4.0, 12.0, _wire(WireState.SLOW, SLOW_PAUSE_S), _wire(WireState.WHOLE), holds=False
-        ),
-        "join and leave": Kind((SPARE,), 8.0, 15.0, _join, _leave, holds=False),
+        "kill -9": Kind(everybody, evenly(0.2, 4.0), _kill, _start),
+        "restart": Kind(everybody, evenly(0.0, 2.0), _stop, _start),
+        "pause": Kind(everybody, pause_span, _pause, _resume),
+        "cut": Kind(wires, _cut_span(2.0, 10.0), _wire(WireState.CUT), whole, holds=False),
+        "vanish": Kind(wires, _cut_span(4.0, 12.0), _wire(WireState.HOLE), whole, holds=False),
+        "slow": Kind(wires, evenly(4.0, 12.0), slow, whole, holds=False),
+        JOIN: Kind((SPARE,), evenly(8.0, 15.0), _join, _leave, holds=False),
     }
     if region.disks:
-        found["disk full"] = Kind(tuple(region.disks), 2.0, 8.0, _full, _free)
+        found["disk full"] = Kind(tuple(region.disks), evenly(2.0, 8.0), _full, _free)
     return found
 
 
@@ -119,9 +154,8 @@ def draw(seed: int, count: int, known: dict[str, Kind]) -> list[Fault]:
     for number, name in enumerate(names[:count], start=1):
         kind = known[name]
         share = (number - 1 + rng.random()) / count
-        plan.append(
-            Fault(number, share, name, rng.choice(kind.targets), rng.uniform(kind.shortest, kind.longest))
-        )
+        target = rng.choice(kind.targets)
+        plan.append(Fault(number, share, name, target, kind.span(rng, target)))
     return plan
 
 

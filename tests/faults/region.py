@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,15 +19,17 @@ from typing import Any
 
 import psycopg
 from whole_platform import DEVICE_PASSWORD, TEAM, ready
+from wired import WiredKafka
 from wires import Wires
 
-from scad.services import HOST, Kafka, Mosquitto, Postgres, Program, free_port
+from scad.services import HOST, Mosquitto, Postgres, Program, free_port
 from scad.services.base import Service
 
 KAFKA_NODES = 3
 PARTITIONS = 6
 SESSION_SECONDS = 6.0
 """The workers' group forgets a member after this; a pause lasts longer."""
+SCRAPE_SECONDS = 1.0  # a paused process does not answer
 COMMAND_SECONDS = 1_800  # a replay of a million readings, on a machine with other work
 DISK_BYTES = {"database": (1 << 30, 2 << 10), "kafka-3": (1 << 29, 4 << 10)}
 """Sizes of the disks that are filled: to begin with, and for each reading; twice what is needed."""
@@ -36,6 +39,8 @@ PAGE_BYTES = 4096
 OURS = ("bridge-1", "bridge-2", "worker-1", "worker-2", "worker-3", "writer-1", "writer-2", "feed-1")
 SPARE = "worker-3"
 """Joins and leaves; all others run from the start."""
+ALONE = ("worker-1", "bridge-1", "writer-1")
+"""Those that can be cut off from Kafka by themselves, while their fellows go on."""
 
 
 class Region:
@@ -45,8 +50,11 @@ class Region:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.wires = Wires()
+        self.left_out: list[str] = []
+        """Disks that the system did not let us mount, and what it said."""
         self.disks = self._mount_disks(readings)
-        self.kafka = Kafka(folder / "kafka", KAFKA_NODES)
+        self.kafka = WiredKafka(folder / "kafka", KAFKA_NODES, self.wires, ALONE)
+        self.bootstrap = self.kafka.bootstrap_of("")
         self.mosquitto = Mosquitto(folder / "mosquitto")
         self.postgres = Postgres(folder / "postgres")
         self.services: dict[str, Service] = {
@@ -64,11 +72,6 @@ class Region:
     # ── wires and disks ───────────────────────────────────────────────────────────────────────────────
 
     def _lay_wires(self) -> None:
-        for node in self.kafka.nodes:
-            clients = free_port()
-            wire = self.wires.add(f"clients→kafka-{node.node}", clients)
-            node.clients = (clients, wire.port)
-        self.bootstrap = ",".join(f"{HOST}:{node.clients[1]}" for node in self.kafka.nodes if node.clients)
         self.device_port = self.wires.add("devices→mosquitto", self.mosquitto.port).port
         self._mqtt = {
             name: self.wires.add(f"{name}→mosquitto", self.mosquitto.port).address
@@ -90,11 +93,13 @@ class Region:
                 least, each = DISK_BYTES[name]
                 options = f"size={least + readings * each}"
                 command = ["mount", "-t", "tmpfs", "-o", options, "scad-fault-run", str(place)]
+                why = "there is no program mount"
                 with suppress(OSError):
-                    if subprocess.run(command, capture_output=True).returncode != 0:
-                        continue
+                    why = subprocess.run(command, capture_output=True, text=True).stderr.strip()
             if os.path.ismount(place):
                 mounted[name] = place
+            else:
+                self.left_out.append(f"disk full of {name}: {why}")
         return mounted
 
     def fill_disk(self, name: str) -> None:
@@ -114,13 +119,17 @@ class Region:
     # ── up and down ───────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> Region:
+        """The services and the feed, so that a browser is there before anything happens; `start_all` the others."""
         for name in self.disks:
             self.free_disk(name)
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(lambda part: part.start(), (self.kafka, self.mosquitto, self.postgres)))
         self.scad("schema", "apply")
-        self.start_programs(name for name in OURS if name != SPARE)
+        self.start_programs(["feed-1"])
         return self
+
+    def start_all(self) -> None:
+        self.start_programs(name for name in OURS if name not in (SPARE, "feed-1"))
 
     def start_programs(self, names: Iterable[str]) -> None:
         wanted = list(names)
@@ -149,7 +158,7 @@ class Region:
             dsn = dsn.replace(f":{self.postgres.port}/", f":{self._database[name]}/")
         metrics = {} if name.startswith("feed") else {"SCAD_METRICS_PORT": str(port)}
         return {
-            "SCAD_KAFKA": self.bootstrap,
+            "SCAD_KAFKA": self.kafka.bootstrap_of(name),
             "SCAD_PARTITIONS": str(PARTITIONS),
             "SCAD_REPLICATION": str(KAFKA_NODES),
             "SCAD_MQTT": self._mqtt.get(name, self.mosquitto.address),
@@ -211,6 +220,19 @@ class Region:
 
     def database(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.postgres.dsn, autocommit=True)
+
+    def metric(self, name: str, metric: str) -> float:
+        """A figure without labels that a process tells Prometheus; 0 when it does not answer."""
+        url = f"http://{HOST}:{self._ports.get(name, 0)}/metrics"
+        with suppress(OSError), urllib.request.urlopen(url, timeout=SCRAPE_SECONDS) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{metric} "):
+                    return float(line.split()[1])
+        return 0.0
+
+    def metric_of_running(self, name: str, metric: str) -> float:
+        """0 for who is down or paused: asking it would take time."""
+        return 0.0 if name in self.held else self.metric(name, metric)
 
     @property
     def feed_url(self) -> str:

@@ -3,33 +3,33 @@
     make faults SEED=7                       a million readings, 200 faults, in .scad/faults/7
     make faults SEED=7 READINGS=20000 FAULTS=12
 
-Ctrl-C stops it; the same command goes on from there (what devices still hold, which faults are done), or says
-again what came of it. The seed of a failing run reproduces its faults and readings.
+Ctrl-C stops it; the same command goes on from there (what devices still hold, which faults are done, what the browser
+has had). A folder of a run that failed or ended is left as it is; --again begins anew. A seed draws the same faults
+again; with `--end` (the report's end_ms) the readings are the same too, to the millisecond.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "path"))
 
 import checker
 import httpx
+from diary import REPORT, Browser, Diary
 from faults import Fault, Kind, draw, kinds, part_of
-from live_clients import Listener
 from load import Devices, enrolment, recording, write_lines
-from region import Region
+from region import SPARE, Region
 from whole_platform import NURSE, NURSE_PASSWORD, TEAM
+from witness import Witness, unseen
 
 from alerts.feed.accounts import create_account
 from devices.times import to_datetime
@@ -44,6 +44,7 @@ POLL_SECONDS = 0.1
 REVIVE_SECONDS = 2.0
 EACH_MAX = 5_000
 """Readings of one patient: more patients rather than longer histories."""
+WORKERS = ("worker-1", "worker-2", SPARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Size:
     readings: int = 1_000_000
     faults: int = 200
     patients: int = 0
+    end_ms: int | None = None
+    """The last reading's time; the present when it is not given."""
 
     @property
     def people(self) -> int:
@@ -70,42 +73,32 @@ class FaultRun:
     def __init__(self, folder: Path, size: Size, say: Callable[[str], None] = print) -> None:
         self.folder, self.size, self.say = folder, size, say
         folder.mkdir(parents=True, exist_ok=True)
-        self._diary = folder / "diary.json"
-        self.diary: dict[str, Any] = self._opened()
+        asked = {"seed": size.seed, "readings": size.readings, "faults": size.faults}
+        self.diary = Diary(folder, asked, size.end_ms)
         self.lines = recording(size.people, size.each, self.diary["end_ms"], size.seed)
         self.done: list[Fault] = []
         self._undo: list[tuple[float, Fault, Kind]] = []
 
-    def _opened(self) -> dict[str, Any]:
-        asked = {"seed": self.size.seed, "readings": self.size.readings, "faults": self.size.faults}
-        if self._diary.exists():
-            found: dict[str, Any] = json.loads(self._diary.read_text())
-            if found["asked"] != asked:
-                raise SystemExit(
-                    f"{self.folder} holds another run ({found['asked']}): remove it, or ask for that"
-                )
-            return found
-        return {"asked": asked, "end_ms": int(time.time() * 1000), "done": 0, "seconds": 0.0, "deaths": []}
-
-    def _note(self, **what: Any) -> None:
-        self.diary |= what
-        self._diary.write_text(json.dumps(self.diary))
-
     def run(self) -> checker.Findings:
-        """Bring the region up, send and break, then compare. The region is stopped in any case."""
-        self._note()
+        """Bring the region up, send and break, then compare. The region is stopped in any case. A stop by
+        KeyboardInterrupt can be gone on from; anything else that ends it early is a failure, and noted."""
         region = Region(self.folder, self.size.readings)
         try:
             region.start()
             plans = self._enrol(region)
-            with self._devices(region) as devices, self._browser(region) as browser:
-                self._break(region, devices)
-                return self._compare(region, devices, browser, plans)
-        except BaseException:
+            with self._browser(region) as browser:
+                region.start_all()
+                with self._devices(region) as devices:
+                    self._break(region, devices)
+                    return self._compare(region, devices, browser, plans)
+        except BaseException as error:
             (self.folder / "logs.txt").write_text(region.log())
+            if not isinstance(error, KeyboardInterrupt):
+                self.diary.note(failed=f"{type(error).__name__}: {error}".partition("\n")[0])
             raise
         finally:
             region.stop()
+            self.diary.note(deaths=sorted([*self.diary["deaths"], *region.deaths]))
 
     # ── the run ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,33 +127,50 @@ class FaultRun:
             devices.stop()
 
     @contextmanager
-    def _browser(self, region: Region) -> Iterator[Listener]:
+    def _browser(self, region: Region) -> Iterator[Browser]:
         with httpx.Client(base_url=region.feed_url, timeout=60) as client:
             answer = client.post("/login", data={"user": NURSE, "password": NURSE_PASSWORD})
             assert answer.status_code == 303, answer.text
-            with Listener(client) as browser:
+            browser = Browser(client, self.folder, self.diary)
+            with browser:
                 yield browser
 
     def _break(self, region: Region, devices: Devices) -> None:
         known = kinds(region)
-        plan = draw(self.size.seed, self.size.faults, known)[self.diary["done"] :]
+        wanted = {name: known[name] for name in self.diary.kinds(sorted(known))}
+        plan = draw(self.size.seed, self.size.faults, wanted)[self.diary["done"] :]
+        witness = Witness(WORKERS, region.metric_of_running)
+        try:
+            self._strike(region, devices, known, plan, witness)
+        finally:
+            for name, counts in (("asked_of_faults", witness.answered), ("seen_of_faults", witness.seen)):
+                for what, count in counts.items():
+                    self.diary.count(name, what, count)
+
+    def _strike(
+        self, region: Region, devices: Devices, known: dict[str, Kind], plan: list[Fault], witness: Witness
+    ) -> None:
         total = len(self.lines)
         moved = revived = begin = time.monotonic()
         before = devices.waiting
-        while plan or self._undo or devices.waiting:
+        while plan or self._undo or devices.waiting or witness.waiting:
             now = time.monotonic()
             waiting = devices.waiting
-            if waiting != before or self._undo:
+            if waiting != before or self._undo or not waiting:
                 before, moved = waiting, now
-            self._heal(region, now)
+            witness.look(now)
+            self._heal(region, now, witness)
             if now - revived >= REVIVE_SECONDS:
                 revived = now
                 for name in region.revive():
                     self.say(f"{name} had ended by itself and was started again")
             share = 1 - waiting / total
             if plan and (share >= plan[0].share or not waiting) and self._free_for(plan[0]):
+                witness.begins(plan[0], now)
                 self._do(region, plan.pop(0), known)
-                self._note(done=self.size.faults - len(plan), seconds=self.diary["seconds"] + now - begin)
+                self.diary.note(
+                    done=self.size.faults - len(plan), seconds=self.diary["seconds"] + now - begin
+                )
                 begin = now
             if now - moved > STALLED_SECONDS:
                 raise AssertionError(
@@ -168,7 +178,7 @@ class FaultRun:
                     f"{devices.errors()}\n{region.log()}"
                 )
             time.sleep(POLL_SECONDS)
-        self._note(seconds=self.diary["seconds"] + time.monotonic() - begin)
+        self.diary.note(seconds=self.diary["seconds"] + time.monotonic() - begin)
 
     def _free_for(self, fault: Fault) -> bool:
         busy = {part_of(other.target) for _, other, _ in self._undo}
@@ -181,10 +191,13 @@ class FaultRun:
             region.held.add(fault.target)
         self._undo.append((time.monotonic() + fault.seconds, fault, kind))
         kind.do(region, fault.target)
+        self.diary.count("counts", fault.kind)
 
-    def _heal(self, region: Region, now: float) -> None:
+    def _heal(self, region: Region, now: float, witness: Witness) -> None:
         for entry in [entry for entry in self._undo if entry[0] <= now]:
             _, fault, kind = entry
+            if witness.waits_for(fault):
+                continue
             kind.undo(region, fault.target)
             if kind.holds:
                 region.held.discard(fault.target)
@@ -193,9 +206,10 @@ class FaultRun:
 
     # ── what came of it ───────────────────────────────────────────────────────────────────────────────
 
-    def _compare(self, region: Region, devices: Devices, browser: Listener, plans: Path) -> checker.Findings:
-        first = browser.began_after
+    def _compare(self, region: Region, devices: Devices, browser: Browser, plans: Path) -> checker.Findings:
+        first = self.diary["heard_after"]
         findings = checker.Findings()
+        findings.wrong += unseen(self.diary["asked_of_faults"], self.diary["seen_of_faults"])
         findings.none("readings that were rejected", devices.rejected())
         begin = time.monotonic()
         self._until(lambda: checker.stored_count(region) >= len(self.lines), region)
@@ -208,25 +222,32 @@ class FaultRun:
         settled = time.monotonic() - begin
         findings.same("standing episodes against the pure engine", checker.standing(region), expected)
         checker.check_database(region, self.lines, findings)
-        checker.check_kafka(region, self.lines, findings)
+        signals = checker.check_kafka(region, self.lines, findings)
+        checker.check_signals(region, signals, expected, findings)
         last = checker.last_step(region)
-        self._until(lambda: max(browser.ids, default=first) >= last, region)
-        checker.check_feed(region, browser.ids, first, last, findings)
+        self._until(lambda: max(browser.heard, default=first) >= last, region)
+        checker.check_feed(region, browser.heard, first, last, findings)
         figures = {
             **self.diary["asked"],
             "patients": self.size.people,
             "sent": len(self.lines),
             "faults_done": self.diary["done"],
-            "kinds_of_faults": sorted(kinds(region)),
+            "kinds_of_faults": self.diary["counts"],
+            "left_out": region.left_out,
+            "of_faults": [
+                f"{self.diary['seen_of_faults'].get(what, 0)} of {count} {what}"
+                for what, count in self.diary["asked_of_faults"].items()
+            ],
             "minutes": round(self.diary["seconds"] / 60, 1),
             "seconds_from_last_receipt_to_equal": round(settled, 1),
             "episodes": len(expected),
             "browser_connections": browser.connections,
-            "ended_by_themselves": sorted(region.deaths),
-            "machine": f"{platform.machine()}, {platform.processor() or platform.system()}",
-            "date": time.strftime("%Y-%m-%d"),
+            "browser_told_to_reload": browser.reloads,
+            "ended_by_themselves": sorted([*self.diary["deaths"], *region.deaths]),
+            **self.diary.circumstances(),
         }
-        checker.write_report(self.folder / "report.json", findings, figures)
+        checker.write_report(self.folder / REPORT, findings, figures)
+        self.diary.note(failed="; ".join(findings.wrong))
         return findings
 
     def _until(self, reached: Callable[[], bool], region: Region) -> None:
@@ -246,30 +267,32 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=Path(".scad/faults"))
     parser.add_argument("--keep", action="store_true", help="keep the services' data when all is well")
+    parser.add_argument("--end", type=int, help="time of the last reading, ms since 1970: a report's end_ms")
+    parser.add_argument("--again", action="store_true", help="remove what is in the folder, and begin anew")
     given = parser.parse_args()
     folder = (given.folder / str(given.seed)).resolve()
-    run = FaultRun(folder, Size(given.seed, given.readings, given.faults))
+    if given.again and folder.exists():
+        clear(folder, keep=())
+    run = FaultRun(folder, Size(given.seed, given.readings, given.faults, end_ms=given.end))
     try:
         findings = run.run()
     except KeyboardInterrupt:
         sys.exit(
             f"seed {given.seed}: stopped after {run.diary['done']} faults; the same command goes on from there"
         )
-    print((folder / "report.json").read_text())
+    print((folder / REPORT).read_text())
     if findings.wrong:
         sys.exit(f"seed {given.seed}: " + "; ".join(findings.wrong))
     if not given.keep:
         clear(folder)
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Path, keep: tuple[str, ...] = (REPORT,)) -> None:
     """Everything but the report goes."""
-    import subprocess
-
     for place in (folder / "postgres", folder / "kafka" / "node-3"):
         subprocess.run(["umount", str(place)], capture_output=True)
     for entry in folder.iterdir():
-        if entry.name != "report.json":
+        if entry.name not in keep:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 

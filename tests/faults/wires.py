@@ -113,24 +113,30 @@ class Wires:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wires", daemon=True)
         self._thread.start()
-        self._wires: dict[str, Wire] = {}
+        self._wires: dict[str, list[Wire]] = {}
 
     def add(self, name: str, target_port: int) -> Wire:
-        """A new wire to a port of this machine, whether somebody listens there or not."""
-        wire = Wire(name, target_port, free_port([wire.port for wire in self._wires.values()]))
+        """A new wire to a port of this machine, whether somebody listens there or not. Wires of one name change
+        together: a client's ways to all brokers."""
+        wire = Wire(name, target_port, free_port([wire.port for wire in self._all]))
         self._call(wire.listen())
-        self._wires[name] = wire
+        self._wires.setdefault(name, []).append(wire)
         return wire
 
     def set(self, name: str, state: WireState, pause_s: float = 0.0) -> None:
-        self._call(self._wires[name].change(state, pause_s))
+        for wire in self._wires[name]:
+            self._call(wire.change(state, pause_s))
+
+    @property
+    def _all(self) -> list[Wire]:
+        return [wire for wires in self._wires.values() for wire in wires]
 
     @property
     def names(self) -> list[str]:
         return list(self._wires)
 
     def close(self) -> None:
-        for wire in self._wires.values():
+        for wire in self._all:
             self._call(wire.close())
         self._call(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -81,12 +81,13 @@ class Device:
 class Listener:
     """A browser's EventSource: when the feed goes away it comes back and says the last id that it has."""
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: httpx.Client, after: int | None = None) -> None:
+        """`after`: the last step that it has had already; else what comes from now on."""
         self.events: list[tuple[int, dict[str, Any]]] = []
         self.reloads = 0
         self.connections = 0
         self._client = client
-        self.began_after = int(client.get("/api/queue").json()["cursor"])
+        self.began_after = int(client.get("/api/queue").json()["cursor"]) if after is None else after
         """The id of the last step before those that it hears."""
         self._last = self.began_after
         self._first = True
