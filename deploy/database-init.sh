@@ -1,10 +1,11 @@
 #!/bin/sh
 # Runs once, by the database's image, while its volume is empty: the roles and the database. `scad schema apply`
-# does the rest as their owner, who may create roles but is no superuser.
+# does the rest as their owner, who may create roles but is no superuser. Without containers docs/operation.md says
+# how: PSQL is then the command that reaches the server as its superuser.
 set -eu
 secrets=${SECRETS:-/run/secrets}
 
-psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
+${PSQL:-psql} -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
   -v owner_password="$(cat "$secrets/database_password")" \
   -v feed_password="$(cat "$secrets/feed_database_password")" \
   -v writer_password="$(cat "$secrets/writer_database_password")" \
@@ -37,5 +38,10 @@ revoke all on database scad from public;
 grant connect on database scad to feed, writer, escalation, enrol, grafana;
 grant temporary on database scad to writer; -- batches are copied into a temporary table first
 \connect scad
-create extension if not exists timescaledb;
+select exists (select from pg_available_extensions where name = 'timescaledb') as timescaledb \gset
+\if :timescaledb
+  create extension if not exists timescaledb;
+\else
+  \echo 'no TimescaleDB on this server: the schema does without it'
+\endif
 SQL

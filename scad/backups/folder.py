@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -142,6 +143,18 @@ class Folder:
                     if position(name) < first and path.suffix != ".partial":
                         path.unlink()
         return [backup.name for backup in old]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody else takes a base backup into this folder. Two at the same time could not know of each
+        other, and the one that ends first would delete the log that the other begins with."""
+        with self._readable():
+            lock = os.open(self.path / ".taking", os.O_RDWR | os.O_CREAT, NOTE_MODE)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when its holder dies
+            yield
+        finally:
+            os.close(lock)
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -16,13 +16,19 @@ ROOM = 1.2  # a backup may be this much larger than the one before
 def take(folder: Folder, address: str, clock: Clock, keep: int) -> Backup:
     """Copy the server that `address` names, check every file of the copy, and delete all but the newest `keep`.
 
-    Raises BackupError; what was begun is removed, what was there stays.
+    Waits while another is being taken. Raises BackupError; what was begun is removed, what was there stays.
     """
-    copy, verify = program("pg_basebackup"), program("pg_verifybackup")
+    program("pg_basebackup")
     folder.make()
     system, _, version = identify(address)
     folder.belongs_to(system)
-    _room(folder)
+    with folder.alone():
+        _room(folder)
+        return _take(folder, address, clock, keep, version)
+
+
+def _take(folder: Folder, address: str, clock: Clock, keep: int, version: str) -> Backup:
+    copy, verify = program("pg_basebackup"), program("pg_verifybackup")
     name = f"{to_datetime(clock.wall()):%Y%m%dT%H%M%S.%fZ}"
     target = folder.base / f".{name}"
     try:

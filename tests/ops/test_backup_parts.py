@@ -262,3 +262,21 @@ def test_a_server_of_other_segments_and_a_backup_with_tablespaces_are_refused(
     with pytest.raises(BackupError, match="tablespaces outside"):
         restore(folder, tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_one_base_backup_is_taken_at_a_time(tmp_path: Path):
+    """The first to end would delete the log before its own beginning, which the other still needs."""
+    folder, entered = Folder(tmp_path), threading.Event()
+    folder.make()
+
+    def another() -> None:
+        with Folder(tmp_path).alone():
+            entered.set()
+
+    thread = threading.Thread(target=another)
+    with folder.alone():
+        thread.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(20)
+    thread.join()
+    assert folder.backups() == []

@@ -36,6 +36,7 @@ ROOT = Path(scad.__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/operation.md").read_text()
 SECONDS = 150.0
 PASSWORD = "drawn-for-this-test"
+AS_POSTGRES = "setpriv --reuid=postgres --regid=postgres --init-groups "
 QUICK = ("SCAD_PARTITIONS", "SCAD_TICK_SECONDS", "SCAD_SESSION_SECONDS")
 SYNTHETIC = "select count(*) from scad.reading where device = 'synthetic-1'"
 
@@ -58,18 +59,7 @@ class Machine:
         self.ports = {f":{port}": f":{free_port()}" for port in (9101, 9102, 9103, 8080)}
         self.environment: dict[str, str] = {}
         """What the operator's shell knows beside what every shell does."""
-        backup_address = self.platform.dsn.replace(
-            self.platform.dsn.split("//")[1].split("@")[0], f"backup:{PASSWORD}"
-        )
-        self.backup_env = {"SCAD_DATABASE": backup_address}
-        self.follower = Program(
-            "backup",
-            [sys.executable, "-m", "scad", *shlex.split(unit_of_backups(str(self.backups)))[1:]],
-            folder / "follower",
-            {**self.backup_env, **self._path()},
-        )
         self.units: dict[str, Callable[[str], Any]] = {
-            "scad-backup": lambda verb: getattr(self.follower, verb)(),
             "postgresql@17-main": lambda verb: getattr(self.database, verb)(),
         }
 
@@ -80,15 +70,21 @@ class Machine:
         """The page's line with the addresses, folders and passwords of this machine."""
         platform = self.platform.environment
         for before, after in {
+            AS_POSTGRES: "",  # on this machine all is done by one user
+            " -o postgres -g postgres": "",
+            "$(cat /etc/scad/secrets/mqtt_bridge_password)": platform["SCAD_MQTT_PASSWORD"],
+            "$(cut -d '\"' -f 4 /etc/scad/secrets/synthetic_accounts)": DEVICE_PASSWORD,
+            "postgresql://scad:$(cat /etc/scad/secrets/database_password)@127.0.0.1:5432/scad": platform[
+                "SCAD_DATABASE"
+            ],
+            "127.0.0.1:5432": f"127.0.0.1:{self.database.port}",
+            "PASSWORD-OF-BACKUP": PASSWORD,
             "/etc/scad": str(self.settings),
             "/etc/systemd/system/": str(self.unit_files),
             "deploy/systemd/": f"{ROOT}/deploy/systemd/",
             "/var/lib/scad": str(self.folder / "data"),
             "127.0.0.1:9092": platform["SCAD_KAFKA"],
             "127.0.0.1:1883": platform["SCAD_MQTT"],
-            "PASSWORD-OF-BRIDGE": platform["SCAD_MQTT_PASSWORD"],
-            "PASSWORD-OF-SYNTHETIC": DEVICE_PASSWORD,
-            "postgresql://scad:PASSWORD-OF-SCAD@127.0.0.1:5432/scad": platform["SCAD_DATABASE"],
             **self.ports,
             **{
                 before.replace(":", "PORT="): after.replace(":", "PORT=")
@@ -96,7 +92,6 @@ class Machine:
             },
             "/var/backups/scad": str(self.backups),
             "/var/lib/postgresql/17/main": str(self.database.data),
-            "'PASSWORD'": f"'{PASSWORD}'",
             **replaced,
         }.items():
             line = line.replace(before, after)
@@ -140,33 +135,36 @@ class Machine:
                 one.result()
 
     def _unit(self, unit: str, verb: str) -> None:
-        template, _, instance = unit.partition("@")
-        if unit not in self.units and template == "scad":
-            lines = (self.unit_files / "scad@.service").read_text().replace("%i", instance).splitlines()
-            said = dict(line.split("=", 1) for line in lines if "=" in line)
-            program, *words = shlex.split(said["ExecStart"])
-            assert program == "/opt/scad/bin/scad"
-            file = self._here(said["EnvironmentFile"], {})
-            environment = dict(line.split("=", 1) for line in Path(file).read_text().splitlines())
-            port = (
-                environment["SCAD_FEED_PORT"] if instance == "feed" else environment.get("SCAD_METRICS_PORT")
-            )
-            made = Program(
-                instance,
-                [sys.executable, "-m", "scad", *words],
-                self.folder / instance,
-                environment,
-                (lambda: ready(int(port))) if port else None,
-            )
-            self.platform.add(instance, made)
-            self.units[unit] = lambda verb: getattr(made, verb)()
+        if unit not in self.units:
+            self.units[unit] = self._installed(unit)
         self.units[unit]("start" if verb == "enable" else verb)
 
+    def _installed(self, unit: str) -> Callable[[str], Any]:
+        """What the unit's file describes, with the settings that its file names."""
+        template, at, instance = unit.partition("@")
+        text = (self.unit_files / f"{template}{at}.service").read_text().replace("%i", instance)
+        said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        program, *words = shlex.split(self._here(said["ExecStart"], {}))
+        assert program == "/opt/scad/bin/scad"
+        assert said["User"] == ("scad" if at else "postgres")
+        file = self._here(said["EnvironmentFile"], {})
+        environment = dict(line.split("=", 1) for line in Path(file).read_text().splitlines())
+        port = environment.get("SCAD_FEED_PORT" if instance == "feed" else "SCAD_METRICS_PORT")
+        name = instance or template
+        made = Program(
+            name,
+            [sys.executable, "-m", "scad", *words],
+            self.folder / name,
+            {**environment, **self._path()},
+            (lambda: ready(int(port))) if port else None,
+        )
+        self.platform.add(name, made)
+        return lambda verb: getattr(made, verb)()
+
     def shell(self, line: str) -> str:
-        own = self.environment | (self.backup_env if line.startswith("scad backup") else {})
         superuser = {"PGHOST": "127.0.0.1", "PGPORT": str(self.database.port), "PGUSER": "postgres"}
         password = self.database.admin_dsn.split("//postgres:")[1].split("@")[0]
-        env = {**os.environ, **own, **self._path(), **superuser, "PGPASSWORD": password}
+        env = {**os.environ, **self.environment, **self._path(), **superuser, "PGPASSWORD": password}
         done = subprocess.run(
             ["/bin/sh", "-euc", line],
             env=env,
@@ -175,23 +173,13 @@ class Machine:
             text=True,
             timeout=SECONDS,
         )
-        assert done.returncode == 0, (
-            f"{line}\n{done.stdout}\n{done.stderr}\n{self.follower.log_tail(40)}\n{self.platform.log()}"
-        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}\n{self.platform.log()}"
         return done.stdout
 
     def close(self) -> None:
-        self.follower.stop()
         if not self.database.running:
             self.database.start()
         self.platform.stop()
-
-
-def unit_of_backups(folder: str) -> str:
-    """The command of the unit scad-backup.service, which the page has the operator install."""
-    unit = (ROOT / "deploy/systemd/scad-backup.service").read_text()
-    (command,) = re.findall(r"^ExecStart=/opt/scad/bin/(scad backup .*)$", unit, re.MULTILINE)
-    return command.replace("/var/backups/scad", folder)
 
 
 @pytest.fixture
