@@ -1,6 +1,6 @@
 """What the engine costs: CPU time of a reading with all six protocols, of each part of it, and bytes of a patient.
 
-    python -m bench.engine [--patients 40] [--days 60] [--repeat 5] [--json bench/engine.json] [--check]
+    python -m bench.engine [--patients 40] [--days 60] [--repeat 5] [--json bench/results/engine.json] [--check]
 
 `--check` ends with status 1 when a goal is missed. docs/engine.md explains the figures.
 """
@@ -10,15 +10,13 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from bench.machine import cost_us, machine
+from bench.machine import cost_us
 from bench.memory import sizes
 from bench.parts import parts
+from bench.processes import RESULTS, circumstances, result
 from bench.vectors import crossover
 from bench.ward import Bed, batches, kinds, mixes, ward
 from streams.engine import Engine
@@ -90,14 +88,58 @@ def measure(seed: int, patients: int, days: int, repeat: int) -> dict[str, Any]:
     for kind in kinds(beds):
         alone = [bed.of_kind(kind) for bed in beds]
         by_kind[kind] = cost_of(library, [b for b in alone if b.readings], 8, repeat)
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+    return circumstances() | {
         "cohort": {"seed": seed, "patients": patients, "days": days, "repeat": repeat},
         "mixes": found,
         "kinds_us_per_reading_in_batches_of_8": by_kind,
         "numpy_beside_python": crossover(repeat),
     }
+
+
+EVERYTHING = "with rhythm recordings"
+
+
+def everything(figures: dict[str, Any], size: str) -> float:
+    """Least CPU time of a reading of the whole ward, recordings of heart rhythm among them, in µs."""
+    mixes = [
+        figures["mixes"][name] for name in ("all but rhythm", "heart rhythm") if name in figures["mixes"]
+    ]
+    numbers = [sum(mix["readings"].values()) for mix in mixes]
+    spent = sum(n * mix["us_per_reading"][size]["min"] for n, mix in zip(numbers, mixes, strict=True))
+    return float(spent / sum(numbers))
+
+
+def cost_table(figures: dict[str, Any]) -> str:
+    """Markdown: least CPU time of a reading in µs, by mix, and the parts of it."""
+    mixes = figures["mixes"]
+    ward = [mixes[name] for name in ("all but rhythm", "heart rhythm") if name in mixes]
+    total = sum(sum(mix["readings"].values()) for mix in ward)
+    numbers = [f"{sum(mix['readings'].values()):,}" for mix in mixes.values()]
+    lines = [
+        f"| | {' | '.join(mixes)} | *{EVERYTHING}* |",
+        "| --- |" + " ---: |" * (len(mixes) + 1),
+        f"| readings | {' | '.join(numbers)} | {total:,} |",
+    ]
+    for size in sorted(map(str, BATCHES), key=int, reverse=True):
+        cells = [f"{mix['us_per_reading'][size]['min']:,.1f}" for mix in mixes.values()]
+        words = f"**evaluate, {size} of a patient a call**" if size != "1" else "evaluate, 1 a call"
+        lines.append(f"| {words} | {' | '.join(cells)} | {everything(figures, size):,.1f} |")
+    for part in next(iter(mixes.values()))["parts_us"]:
+        cells = [f"{mix['parts_us'][part]['min']:,.1f}" for mix in mixes.values()]
+        lines.append(f"| {part} | {' | '.join(cells)} | |")
+    return "\n".join(lines)
+
+
+def vectors_table(figures: dict[str, Any]) -> str:
+    """Markdown: Python beside numpy, µs a value."""
+    by_what = figures["numpy_beside_python"]
+    sizes = list(next(iter(by_what.values())))
+    lines = [f"| µs a value | {' | '.join(sizes)} |", "| --- |" + " ---: |" * len(sizes)]
+    for what, by_size in by_what.items():
+        for form, name in (("python", "Python"), ("numpy", "numpy")):
+            cells = " | ".join(f"{by_size[size][form]:.2f}" for size in sizes)
+            lines.append(f"| {what}: {name} | {cells} |")
+    return "\n".join(lines)
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -150,12 +192,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--days", type=int, default=60, help="a state is whole after 49 days")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=Path("bench/engine.json"))
+    parser.add_argument("--json", type=Path, default=RESULTS / "engine.json")
     parser.add_argument("--check", action="store_true", help="status 1 when a goal is missed")
     asked = parser.parse_args(arguments)
-    figures = measure(asked.seed, asked.patients, asked.days, asked.repeat)
+    with result(asked.json) as figures:
+        figures.update(measure(asked.seed, asked.patients, asked.days, asked.repeat))
     print(table(figures))
-    asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
     faults = missed(figures)
     for fault in faults:
         print(f"missed: {fault}", file=sys.stderr)

@@ -18,6 +18,7 @@ from scad.services import HOST
 
 RESULTS = Path(__file__).parent / "results"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+READY_SECONDS = 2.0
 SCRAPE_SECONDS = 30.0  # a worker that takes a million patients over does not answer at once
 
 
@@ -56,6 +57,15 @@ def scrape(port: int) -> dict[str, float]:
         name: float(value)
         for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))
     }
+
+
+def ready(port: int) -> bool:
+    """Whether a process says that it is."""
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/health/ready", timeout=READY_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def total(metrics: Mapping[str, float], name: str, label: str = "") -> float:

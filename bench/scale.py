@@ -2,8 +2,9 @@
 
     python -m bench.scale [--patients 300] [--days 14]
 
-Simulates a cohort for what patients send, takes the costs from bench/results/latency.json and database.json and
-bench/engine.json, and writes bench/results/scale.json. `python -m bench.report` puts the tables into docs/scale.md.
+Simulates a cohort for what patients send, takes the costs from bench/results/latency.json, database.json,
+recovery.json and engine.json, and writes bench/results/scale.json. `python -m bench.report` puts the
+tables into docs/scale.md.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def costs_of(latency: Costs, database: Costs, recovery: Costs, engine: Costs) ->
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     sent = what_is_sent(asked.seed, asked.patients, asked.days)
-    engine = read("engine", RESULTS.parent)
+    engine = read("engine")
     costs = costs_of(read("latency"), read("database"), read("recovery"), engine)
     return {
         "cohort": {key: getattr(asked, key) for key in ("seed", "patients", "days")},

@@ -53,6 +53,15 @@ def test_a_goal_that_is_missed_is_named(figures: dict[str, Any]) -> None:
 
 
 def test_the_figures_in_the_repository_are_of_this_script() -> None:
-    kept = msgspec.json.decode((Path(bench.__file__).parent / "engine.json").read_bytes())
+    kept = msgspec.json.decode((Path(bench.__file__).parent / "results" / "engine.json").read_bytes())
     assert {"date", "machine", "cohort", "mixes", "numpy_beside_python"} <= set(kept)
     assert all(set(mix["parts_us"]) == PARTS for mix in kept["mixes"].values())
+
+
+def test_a_page_shows_every_mix_and_says_what_recordings_of_rhythm_cost(figures: dict[str, Any]) -> None:
+    lines = bench.cost_table(figures).splitlines()
+    assert all(name in lines[0] for name in (*figures["mixes"], bench.EVERYTHING))
+    assert len({line.count("|") for line in lines}) == 1
+    alone = figures["mixes"]["all but rhythm"]["us_per_reading"]["8"]["min"]
+    assert ("heart rhythm" not in figures["mixes"]) or bench.everything(figures, "8") > alone
+    assert len(bench.vectors_table(figures).splitlines()) == 2 + 2 * len(figures["numpy_beside_python"])
