@@ -1,6 +1,7 @@
 """The thread in which aiokafka's consumer runs: membership of the group, positions, and commits as a member only.
 
-Beside streams/transport.py the only place that leans on private parts of Faust and aiokafka.
+It leans on private parts of Faust's thread and of aiokafka's group coordinator; tests/streams/test_private_parts.py
+lists every file that does such a thing.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The place that leans on Faust's private parts (beside it streams/membership.py); written against 0.15.3 and refusing
-any other version.
+"""The place that leans on Faust's private parts, with streams/membership.py (the consumer's thread) and
+streams/tables.py (the store); written against 0.15.3 and refusing any other version.
 
 What it changes, and why (docs/architecture.md has the numbers):
 
@@ -407,6 +407,16 @@ class BatchApp(faust.App):
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)
+
+    @property
+    def batches(self) -> BatchConsumer | None:
+        """The consumer; None before Faust has made it (to ask for `consumer` would make it)."""
+        consumer = self._consumer
+        return consumer if isinstance(consumer, BatchConsumer) else None
+
+    async def wait_crashed(self) -> None:
+        """Return when Faust has given up; `crash_reason` says why."""
+        await self._crashed.wait()
 
 
 def note_changelog(app: Any, tp: TP, offsets: Sequence[int]) -> None:

@@ -101,8 +101,7 @@ class Worker:
 
     @property
     def _consumer(self) -> BatchConsumer | None:
-        consumer = None if self._app is None else self._app._consumer
-        return consumer if isinstance(consumer, BatchConsumer) else None
+        return None if self._app is None else self._app.batches
 
     def waiting_seconds(self) -> float:
         return 0.0 if self._consumer is None else self._consumer.waiting_seconds()
@@ -171,7 +170,7 @@ class Worker:
     async def _run_app(self, app: BatchApp, stop: asyncio.Event) -> None:
         """Start Faust, wait, and stop it with nothing in hand."""
         starting = asyncio.create_task(app.start(), name="faust")
-        crashed = asyncio.create_task(app._crashed.wait(), name="crash")
+        crashed = asyncio.create_task(app.wait_crashed(), name="crash")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait({starting, crashed, stopping}, return_when=asyncio.FIRST_COMPLETED)

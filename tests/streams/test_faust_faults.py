@@ -127,7 +127,7 @@ def test_a_worker_whose_commits_stand_still_is_not_ready_and_then_dead(
         consumer.app.slow_topics = frozenset()
         worker = Worker(Settings(), Clock(), StandInEngine())
         assert worker.why_not_ready() == "partitions are being taken over"
-        worker._app = SimpleNamespace(_consumer=consumer)  # type: ignore[assignment]
+        worker._app = SimpleNamespace(batches=consumer)  # type: ignore[assignment]
         consumer.positioned.set()
         assert (worker.why_not_ready(), worker.why_dead()) == ("", "")
         await consumer._deliver(TELEMETRY, records(10, 11))
