@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
-from alerts.dashboards.limits import rhythm_rows
+from alerts.dashboards.adherence import ADHERENCE, ADHERENCE_DAYS
 from alerts.dashboards.parts import FROM, TEAM, TO, ZONE, Board, Panel, Sql, page_variable, team_variable
 
 UID = "scad-care-team"
 OURS = f"care_team in ({TEAM})"
 RAISED = f"{OURS} and class = 'clinical' and $__timeFilter(raised_stored_at)"
 DAY = f"date_trunc('day', raised_stored_at, {ZONE})"
+
+# Days with nothing are rows as well: a line from one day with alerts to the next would tell of days between.
+EVERY_DAY = f"""select generate_series(({FROM} at time zone {ZONE})::date::timestamp,
+                           ({TO} at time zone {ZONE})::date::timestamp,
+                           interval '1 day') at time zone {ZONE} as day"""
 
 SEVERITY_ORDER = "array_position(array['high', 'medium', 'low'], severity)"
 
@@ -35,15 +40,30 @@ select case when age < interval '1 hour' then '1: under 1 h' when age < interval
  order by 1
 """
 
-TO_ACKNOWLEDGE = f"""
-select {DAY} as time, severity as metric,
-       percentile_cont(0.9) within group (order by extract(epoch from acknowledged_at - raised_stored_at))::float8
-       as value
-  from scad.panel_alert
- where {RAISED} and acknowledged_at is not null
- group by 1, 2
+
+def _nine_of_ten(of: str, which: str) -> str:
+    """By day and severity, of the acknowledged alerts; null for a day without one, so that no line is drawn over it."""
+    return f"""
+with took as (
+    select {DAY} as day, severity, percentile_cont(0.9) within group (order by {of})::float8 as value
+      from scad.panel_alert
+     where {RAISED} and acknowledged_at is not null and {which}
+     group by 1, 2)
+select d.day as time, s.severity as metric, t.value
+  from ({EVERY_DAY}) d
+ cross join (select distinct severity from took) s
+  left join took t on t.day = d.day and t.severity = s.severity
  order by 1, 2
 """
+
+
+TO_ACKNOWLEDGE = _nine_of_ten("extract(epoch from acknowledged_at - raised_stored_at)", "true")
+
+# One is the service time: what is due when depends on the severity and on the team's hours (alerts/service_times.py).
+OF_SERVICE_TIME = _nine_of_ten(
+    "extract(epoch from acknowledged_at - raised_stored_at) / extract(epoch from due_at - raised_stored_at)",
+    "due_at > raised_stored_at",
+)
 
 IN_TIME = f"""
 select severity, avg(coalesce(answered <= due_at, false)::int)::float8 as "in time"
@@ -56,12 +76,17 @@ select severity, avg(coalesce(answered <= due_at, false)::int)::float8 as "in ti
 """
 
 RATE = f"""
-select {DAY} as time, severity as metric,
-       100.0 * count(*) / nullif((select count(*) from scad.panel_patient
-                                   where {OURS} and enrolled_at <= {TO}), 0) as value
-  from scad.panel_alert
- where {RAISED}
- group by 1, 2
+with counted as (
+    select {DAY} as day, coalesce(severity, 'all') as line, count(*) as n
+      from scad.panel_alert
+     where {RAISED}
+     group by grouping sets (({DAY}, severity), ({DAY})))
+select d.day as time, s.line as metric,
+       100.0 * coalesce(c.n, 0) / nullif((select count(*) from scad.panel_patient
+                                           where {OURS} and enrolled_at <= {TO}), 0) as value
+  from ({EVERY_DAY}) d
+ cross join (select distinct line from counted) s
+  left join counted c on c.day = d.day and c.line = s.line
  order by 1, 2
 """
 
@@ -106,61 +131,22 @@ select patient, count(*) as "alerts", count(*) filter (where peak_severity = 'hi
 
 # Each time that an alert was kept from the queue is an event of it; why, stands on the alert while it holds.
 KEPT_BACK = f"""
-select {DAY} as time,
-       case when e.event = 'inhibited' then 'inhibited' else coalesce(a.suppressed, 'held, since released') end
-       as metric, count(*) as value
-  from scad.panel_alert a join scad.alert_event e using (alert)
- where {RAISED} and e.event in ('inhibited', 'suppressed')
- group by 1, 2
+with counted as (
+    select {DAY} as day,
+           case when e.event = 'inhibited' then 'inhibited' else coalesce(a.suppressed, 'held, since released') end
+           as cause, count(*) as n
+      from scad.panel_alert a join scad.alert_event e using (alert)
+     where {RAISED} and e.event in ('inhibited', 'suppressed')
+     group by 1, 2)
+select d.day as time, s.cause as metric, coalesce(c.n, 0) as value
+  from ({EVERY_DAY}) d
+ cross join (select distinct cause from counted) s
+  left join counted c on c.day = d.day and c.cause = s.cause
  order by 1, 2
-"""
-
-# As the page computes it (alerts/feed/adherence.py): days of Europe/Paris, a day counts at most what the plan asks
-# for, a plan that asks less often than daily counts days. Whole days only; those since the plan began.
-ADHERENCE_DAYS = 42
-"""Of the range, its last six weeks: two years of seven thousand patients would take seconds (bench/history.py)."""
-ADHERENCE = f"""
-with usual (protocol, kind, every_hours, expected) as (
-    values {rhythm_rows()}),
-plan as (
-    select distinct on (p.patient) p.* from scad.panel_plan p join scad.panel_patient q using (patient)
-     where q.{OURS} and p.from_at <= {TO} order by p.patient, p.from_at desc, p.version desc),
-asked as (
-    select distinct on (p.patient, u.kind) p.patient, u.kind, p.from_at,
-           coalesce((p.schedule -> u.kind ->> 'every_hours')::float8, u.every_hours) as every_hours
-      from plan p join usual u on u.protocol = any(p.protocols)
-     where p.schedule ? u.kind or u.expected = 'always'
-        or (u.expected = 'alone' and not exists (select from usual o where o.protocol = u.protocol
-                                                    and p.schedule ? o.kind))
-     order by p.patient, u.kind, u.protocol),
-span as (
-    select *, greatest(date_trunc('day', from_at, {ZONE}), date_trunc('day', {FROM}, {ZONE}),
-                     date_trunc('day', {TO} - interval '{ADHERENCE_DAYS} days', {ZONE})) as first,
-           date_trunc('day', {TO}, {ZONE}) as until, greatest(round(24 / every_hours), 1) as daily
-      from asked),
-taken as (
-    select s.patient, s.every_hours, s.daily, r.done,
-           (s.until at time zone {ZONE})::date - (s.first at time zone {ZONE})::date as days
-      from span s cross join lateral (
-           select sum(case when s.every_hours > 24 then 1 else least(d.n, s.daily) end) as done
-             from scad.reading_daily d
-            where d.patient = s.patient and d.kind = s.kind and d.day >= s.first and d.day < s.until) r
-     where s.until > s.first),
-share as (
-    select patient, avg(least(coalesce(done, 0) / expected, 1))::float8 as share
-      from (select patient, done, case when every_hours > 24 then floor(days * 24 / every_hours)
-                                       else daily * days end as expected from taken) t
-     where expected > 0
-     group by patient)
-select tercile, count(*) as "patients", min(share) as "lowest", avg(share) as "mean", max(share) as "highest"
-  from (select share, ntile(3) over (order by share, patient) as tercile from share) t
- group by tercile
- order by tercile
 """
 
 
 def board(page_url: str) -> Board:
-    hour = 3600.0
     by_severity = {name: {"color": {"mode": "fixed", "fixedColor": color}} for name, color in
                    (("high", "red"), ("medium", "orange"), ("low", "blue"))}  # fmt: skip
     return Board(
@@ -190,8 +176,8 @@ def board(page_url: str) -> Board:
                         "How long they have waited",
                         "barchart",
                         "Alerts in the queue by the time since the platform knew of them.",
-                        "high alerts wait for more than an hour: is anybody on duty? See docs/escalation.md for who "
-                        "is told next.",
+                        "nothing here turns red. Where high alerts wait for more than an hour: is anybody on duty? See "
+                        "docs/escalation.md for who is told next.",
                         "short",
                         [Sql(AGES)],
                         width=10,
@@ -218,27 +204,46 @@ def board(page_url: str) -> Board:
                 "How fast, how much",
                 [
                     Panel(
+                        "Time to acknowledge against the service time",
+                        "timeseries",
+                        "Nine of ten alerts of a day were acknowledged within this share of their service time, by "
+                        "severity; a service time runs in the team's hours and depends on the severity.",
+                        "more than one in ten alerts of that day was answered too late: see the service times "
+                        "(`scad service-times`) and who was on duty.",
+                        "percentunit",
+                        [Sql(OF_SERVICE_TIME, "time_series")],
+                        ((None, "green"), (1, "red")),
+                        width=8,
+                        least=0,
+                        overrides=by_severity,
+                    ),
+                    Panel(
                         "Time to acknowledge",
                         "timeseries",
                         "Nine of ten alerts of a day were acknowledged within this time, by severity.",
-                        "high alerts take more than an hour: see the services times and who was on duty that day.",
+                        "nothing here turns red: what is too long depends on the severity and the hours, and stands "
+                        "in the panel beside.",
                         "s",
                         [Sql(TO_ACKNOWLEDGE, "time_series")],
-                        ((None, "green"), (hour, "red")),
+                        width=8,
                         least=0,
                         overrides=by_severity,
                     ),
                     Panel(
                         "Alerts per 100 patients a day",
                         "timeseries",
-                        "Clinical alerts raised each day, for 100 enrolled patients, by severity.",
-                        "beyond 20 a day nurses stop reading them: look which rule is noisy, and try other limits in "
-                        "the preview of the patient's page before changing them.",
+                        "Clinical alerts raised each day, for 100 enrolled patients: all, and by severity.",
+                        "beyond 20 a day (all severities) nurses stop reading them: look which rule is noisy, and try "
+                        "other limits in the preview of the patient's page before changing them.",
                         "short",
                         [Sql(RATE, "time_series")],
                         ((None, "green"), (20, "red")),
+                        width=8,
                         least=0,
-                        overrides=by_severity,
+                        overrides={
+                            **by_severity,
+                            "all": {"color": {"mode": "fixed", "fixedColor": "purple"}},
+                        },
                     ),
                 ],
             ),
@@ -270,7 +275,8 @@ def board(page_url: str) -> Board:
                         "Adherence by tercile",
                         "table",
                         "Patients ordered by the share of scheduled measurements they took within the range (its last "
-                        f"{ADHERENCE_DAYS} days at most), in three groups of the same size.",
+                        f"{ADHERENCE_DAYS} days at most), in three groups of the same size. Days of a planned absence "
+                        "are not asked for.",
                         "the lowest third takes less than half: these patients are not watched; call them, or agree "
                         "on another schedule.",
                         "percentunit",
@@ -285,7 +291,7 @@ def board(page_url: str) -> Board:
                         "How often an alert was kept from the queue, by the day it was raised: inhibited (inside a "
                         "graver one of the same problem), refractory (soon after it was closed), absence (the patient "
                         "is away), or held for one of the last two and released since. All stay in the patient's file.",
-                        "more is held back than rings: is an absence without end on record, or does one rule repeat "
+                        "a hundred a day for one cause: is an absence without end on record, or does one rule repeat "
                         "itself? See *Noisiest rules*, column *held back*, and *why* on the patient's page.",
                         "short",
                         [Sql(KEPT_BACK, "time_series")],

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from alerts.dashboards.care_team import TEXT
+from alerts.dashboards.care_team import EVERY_DAY, TEXT
 from alerts.dashboards.parts import FROM, TEAM, TO, ZONE, Board, Panel, Prom, Sql, team_variable
 
 UID = "scad-fleet"
@@ -62,10 +62,15 @@ select w.device, d.model, w.n as "readings", w.delay as "least delay"
 """
 
 REFUSED = f"""
-select date_trunc('day', received_at, {ZONE}) as time, reason as metric, count(*) as value
-  from scad.quarantine
- where $__timeFilter(received_at)
- group by 1, 2
+with counted as (
+    select date_trunc('day', received_at, {ZONE}) as day, reason, count(*) as n
+      from scad.quarantine
+     where $__timeFilter(received_at)
+     group by 1, 2)
+select d.day as time, s.reason as metric, coalesce(c.n, 0) as value
+  from ({EVERY_DAY}) d
+ cross join (select distinct reason from counted) s
+  left join counted c on c.day = d.day and c.reason = s.reason
  order by 1, 2
 """
 
@@ -97,7 +102,8 @@ def board() -> Board:
                         "Devices by state",
                         "bargauge",
                         "Devices that a patient has, by the last that they (or their last will) said.",
-                        "most devices are offline at once: look at the broker before the devices (dashboard Pipeline).",
+                        "nothing here turns red. Most devices are offline at once: look at the broker before the "
+                        "devices (dashboard Pipeline).",
                         "short",
                         [Sql(STATES)],
                         width=6,
@@ -107,7 +113,8 @@ def board() -> Board:
                         "Battery",
                         "bargauge",
                         "Devices that a patient has, by the battery they last reported.",
-                        "devices under 10 % fall silent within days: have the batteries changed at the next call.",
+                        "nothing here turns red. Devices under 10 % fall silent within days: have the batteries "
+                        "changed at the next call.",
                         "short",
                         [Sql(BATTERY)],
                         width=6,
@@ -155,7 +162,7 @@ def board() -> Board:
                         "Refused by reason",
                         "timeseries",
                         "Readings that went to quarantine each day.",
-                        f"a reason jumps: {REPORT}.",
+                        f"a hundred a day for one reason: {REPORT}.",
                         "short",
                         [Sql(REFUSED, "time_series")],
                         ((None, "green"), (100, "red")),
@@ -203,6 +210,7 @@ def board() -> Board:
                         ],
                         ((None, "green"), (1, "red")),
                         least=0,
+                        units={"devices": "short"},
                     ),
                 ],
             ),

@@ -82,7 +82,7 @@ def board() -> Board:
                         "Readings by what became of them",
                         "timeseries",
                         "Readings a second that the intake has decided on.",
-                        "refused ones rise: see the next panel.",
+                        "nothing here turns red. Refused ones rise: see the next panel.",
                         "reqps",
                         [Prom("sum by (outcome) (rate(scad_readings_total[5m]))", "{{outcome}}")],
                         width=8,
@@ -129,7 +129,8 @@ def board() -> Board:
                         "Records written",
                         "timeseries",
                         "Records a second that the writers have brought into the database, by topic and result.",
-                        f"nothing is written though readings come: {_runbook('ScadDatabaseBehind')}.",
+                        "nothing here turns red: a quiet night writes nothing. Nothing is written though readings "
+                        f"come: {_runbook('ScadDatabaseBehind')}.",
                         "reqps",
                         [
                             Prom(
@@ -264,15 +265,26 @@ def board() -> Board:
                         "Rebalances and recovery",
                         "timeseries",
                         "Times an hour that a worker took partitions over, and patients whose state each kind holds.",
-                        "more than a few an hour: workers start again and again; see their logs.",
+                        "six an hour or more: workers start again and again; see their logs and "
+                        f"{_runbook('ScadRebalances')}.",
                         "short",
                         [
                             Prom("sum(increase(scad_worker_takeovers_total[1h]))", "takeovers an hour", "A"),
                             Prom("sum(scad_worker_patients)", "patients held", "B"),
                         ],
+                        ((None, "green"), (6, "red")),
                         width=8,
                         least=0,
-                        overrides={"patients held": {"custom.axisPlacement": "right"}},
+                        overrides={
+                            "patients held": {
+                                "custom.axisPlacement": "right",
+                                "custom.thresholdsStyle": {"mode": "off"},
+                                "thresholds": {
+                                    "mode": "absolute",
+                                    "steps": [{"value": None, "color": "green"}],
+                                },
+                            }
+                        },
                     ),
                     Panel(
                         "Errors",

@@ -4,8 +4,9 @@
 revoke all on all tables in schema scad from grafana; -- an earlier release gave more
 grant usage on schema scad to grafana;
 
--- Views of 0033: rows about people.
-grant select on scad.panel_patient, scad.panel_team, scad.panel_alert, scad.panel_plan, scad.panel_device to grafana;
+-- Views of 0033 and 0053: rows about people.
+grant select on scad.panel_patient, scad.panel_team, scad.panel_alert, scad.panel_plan, scad.panel_absence,
+    scad.panel_device to grafana;
 grant execute on function scad.footprint() to grafana;
 
 -- Numbers of one patient at a time, and what no view has to hide.

@@ -5,17 +5,26 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 from made_up_ward import DAY, HOUR, NOW_MS
 from psycopg.types.json import Jsonb
 
+from alerts.store import write_readings
+from devices.readings import Reading
 from devices.times import format_instant, to_datetime
 from scad.services import Postgres
 
 GRANTS = (Path(__file__).parents[3] / "deploy/grafana/grants.sql").read_text()
 NOW = to_datetime(NOW_MS)
 PRESSURE, WEIGHT = "p-0007", "p-0000"
+LATE = "p-0002"
+DRAWN = (PRESSURE, WEIGHT, LATE)
+AWAY, TESTED = "p-0003", "p-0010"
+"""In hospital for most of the days without a weight; and one whose INR is tested each week."""
+SERVICE = {"high": timedelta(minutes=30), "medium": timedelta(days=1), "low": timedelta(days=5)}
+"""The defaults, but by the clock of the wall."""
 
 
 def grant(postgres: Postgres, database: str, conn: psycopg.Connection[Any]) -> None:
@@ -36,9 +45,14 @@ def as_grafana(postgres: Postgres, database: str) -> psycopg.Connection[Any]:
 
 def add_to_ward(conn: psycopg.Connection[Any]) -> None:
     """Outcomes, a second plan, states of devices, refusals, a wrong clock, and the synthetic reading's patient."""
+    earlier_weeks(conn)
+    new_version(conn)
     judge(conn)
     hold_back(conn)
     second_plans(conn)
+    inr(conn)
+    missed(conn)
+    absences(conn)
     fleet(conn)
     refusals(conn)
     conn.execute("insert into scad.care_team (care_team, name) values ('synthetic', 'Synthetic reading')")
@@ -46,12 +60,42 @@ def add_to_ward(conn: psycopg.Connection[Any]) -> None:
     conn.execute("analyze")
 
 
+def earlier_weeks(conn: psycopg.Connection[Any]) -> None:
+    """What rang today rang in the three weeks before as well, at other hours, and is over; every fourth was low. Not
+    of the patients whose curves are drawn: no reading would fit."""
+    conn.execute(
+        """
+        insert into scad.alert
+        select (jsonb_populate_record(null::scad.alert, to_jsonb(a) || jsonb_build_object(
+                    'alert', md5(a.alert::text || week)::uuid, 'state', 'cleared', 'condition', 'cleared',
+                    'severity', to_jsonb(s.severity), 'peak_severity', to_jsonb(s.severity),
+                    'opened_at', a.opened_at - ago, 'last_at', a.last_at - ago,
+                    'raised_stored_at', a.raised_stored_at - ago, 'changed_at', a.changed_at - ago,
+                    'cleared_at', a.last_at - ago + interval '1 day'))).*
+          from (select *, row_number() over (order by raised_stored_at, alert) as number from scad.alert
+                 where state <> 'superseded' and class = 'clinical' and patient <> all(%s)) a
+         cross join generate_series(1, 3) week
+         cross join lateral (select week * interval '7 days' + (a.number * week %% 19) * interval '5 hours' as ago) g
+         cross join lateral (
+               select case when (a.number + week) %% 4 = 0 then 'low' else a.severity end as severity) s""",
+        [list(DRAWN)],
+    )
+
+
+def new_version(conn: psycopg.Connection[Any]) -> None:
+    """Every rule has been 2026.2 for a week."""
+    conn.execute(
+        "update scad.alert set protocol_version = '2026.2' where raised_stored_at > %s",
+        [NOW - timedelta(days=7)],
+    )
+
+
 def judge(conn: psycopg.Connection[Any]) -> None:
-    """Every alert but each fifth is acknowledged after a while, and each third of those closed in turn by an
-    outcome or as false."""
+    """Every alert but each fifth is acknowledged, after a tenth to twice its service time, and two thirds of those
+    closed: in turn by an outcome or as false, and of the newer version's fewer as false."""
     rows = conn.execute(
-        "select alert, raised_stored_at, condition from scad.alert where state <> 'superseded' and class = 'clinical'"
-        " order by raised_stored_at, alert"
+        "select alert, raised_stored_at, condition, severity, protocol_version from scad.alert"
+        " where state <> 'superseded' and class = 'clinical' order by raised_stored_at, alert"
     ).fetchall()
     ends = (
         ("resolved", "call-made", None),
@@ -61,19 +105,20 @@ def judge(conn: psycopg.Connection[Any]) -> None:
         ("false-alert", None, "limit-too-tight"),
         ("resolved", "drug-change", None),
     )
-    for number, (alert, raised, condition) in enumerate(rows):
-        due = raised + timedelta(hours=1)
-        conn.execute("update scad.alert set due_at = %s where alert = %s", [due, alert])
-        if number % 5 == 4:
+    for number, (alert, raised, condition, severity, version) in enumerate(rows):
+        conn.execute(
+            "update scad.alert set due_at = %s where alert = %s", [raised + SERVICE[severity], alert]
+        )
+        seen = raised + SERVICE[severity] * ((7 * number % 20 + 2) / 14)
+        if number % 5 == 4 or seen > NOW:
             continue
-        seen = raised + timedelta(minutes=7 * number % 95)
         conn.execute(
             "update scad.alert set acknowledged_by = 'infirmiere', acknowledged_at = %s, acknowledged_severity ="
             " peak_severity, state = case when state = 'open' then 'acknowledged' else state end where alert = %s",
             [seen, alert],
         )
         if number % 3 != 2:
-            state, outcome, why = ends[number % len(ends)]
+            state, outcome, why = ends[number % len(ends) if version == "2026.1" or number % 4 == 0 else 0]
             conn.execute(
                 "update scad.alert set state = %s, outcome = %s, false_reason = %s, closed_by = 'infirmiere',"
                 " closed_at = %s, closed_severity = peak_severity, closed_condition = %s where alert = %s",
@@ -106,6 +151,7 @@ def second_plans(conn: psycopg.Connection[Any]) -> None:
     changes: dict[str, dict[str, Any]] = {
         PRESSURE: {"limits": {"hypertension": {"bp-crisis": {"systolic": 165.0}}}},
         WEIGHT: {"dry_weight_kg": 70.0, "limits": {"heart-failure": {"dry-weight": {"high": 2.5}}}},
+        LATE: {"dry_weight_kg": 79.5},
     }
     for patient, change in changes.items():
         found = conn.execute("select document from scad.care_plan where patient = %s", [patient]).fetchone()
@@ -116,6 +162,78 @@ def second_plans(conn: psycopg.Connection[Any]) -> None:
             "insert into scad.care_plan (patient, version, from_at, author, document, recorded_at)"
             " values (%s, 2, %s, 'Dr Paul Hamelin', %s, %s)",
             [patient, to_datetime(begin), Jsonb(document), to_datetime(begin)],
+        )
+
+
+def inr(conn: psycopg.Connection[Any]) -> None:
+    """A plan that asks less often than daily, and of three weeks' tests two."""
+    begin = NOW_MS - 21 * DAY
+    found = conn.execute("select document from scad.care_plan where patient = %s", [TESTED]).fetchone()
+    assert found is not None
+    document = {**found[0], "version": 2, "from": format_instant(begin)}
+    document["protocols"] = [*document["protocols"], "anticoagulation"]
+    document["schedule"] = {**document["schedule"], "inr": {"every_hours": 168}}
+    conn.execute(
+        "insert into scad.care_plan (patient, version, from_at, author, document, recorded_at)"
+        " values (%s, 2, %s, 'Dr Paul Hamelin', %s, %s)",
+        [TESTED, to_datetime(begin), Jsonb(document), to_datetime(begin)],
+    )
+    conn.execute("insert into scad.device values ('in-0010', 'INR home', %s)", [to_datetime(begin)])
+    conn.execute("insert into scad.assignment values ('in-0010', %s, %s, null)", [TESTED, to_datetime(begin)])
+    readings = [
+        Reading(
+            device="in-0010",
+            seq=seq,
+            kind="inr",
+            measured_at_ms=NOW_MS - days * DAY,
+            values={"inr": value},
+            offset_min=60,
+            received_at_ms=NOW_MS - days * DAY + 2000,
+            patient=TESTED,
+        )
+        for seq, (days, value) in enumerate(((19, 2.4), (12, 2.9)), start=1)
+    ]
+    write_readings(conn, readings, NOW_MS)
+
+
+def missed(conn: psycopg.Connection[Any]) -> None:
+    """Days without a measurement: four in a row of one patient, every third and every second of two others."""
+    for patient, days in ((LATE, [13, 14, 15, 16]), ("p-0005", range(2, 28, 3)), ("p-0008", range(1, 28, 2))):
+        for day in days:
+            begin = (NOW - timedelta(days=day)).astimezone(ZoneInfo("Europe/Paris")).date()
+            conn.execute(
+                "delete from scad.reading where patient = %s and (measured_at at time zone 'Europe/Paris')::date = %s",
+                [patient, begin],
+            )
+            conn.execute(
+                "delete from scad.reading_daily where patient = %s and (day at time zone 'Europe/Paris')::date = %s",
+                [patient, begin],
+            )
+
+
+def absences(conn: psycopg.Connection[Any]) -> None:
+    """In hospital since the scale fell silent; two that overlap, during which somebody measures; one ended before it
+    began, which is none."""
+    for patient, begin, end in (
+        (AWAY, 5, -2),
+        ("p-0004", 9.9, 9),
+        ("p-0004", 9.5, 8),
+        (TESTED, 6, 3),
+        (PRESSURE, 40, 26),
+        (WEIGHT, 3, 3),
+    ):
+        ended = NOW - timedelta(days=begin) if begin == end else None
+        conn.execute(
+            "insert into scad.absence (patient, from_at, to_at, kind, note, recorded_by, recorded_at, ended_by,"
+            " ended_at) values (%s, %s, %s, 'hospital', 'made up', 'infirmiere', %s, %s, %s)",
+            [
+                patient,
+                NOW - timedelta(days=begin),
+                NOW - timedelta(days=end),
+                NOW - timedelta(days=45),
+                ended and "infirmiere",
+                ended,
+            ],
         )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from statistics import mean
 from typing import Any
 
-from ward_figures import DAY, PARIS, Figures, Row, Rows, grouped, midnight, seconds, verdict, wilson
+from ward_figures import DAY, PARIS, Figures, Row, Rows, each_day, grouped, midnight, seconds, verdict, wilson
 
 # ── protocol quality ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,8 +128,7 @@ def clocks(f: Figures) -> Rows:
 
 def refused(f: Figures) -> Rows:
     rows = [q for q in f.refused if f.within(q["received_at"])]
-    groups = grouped(rows, lambda q: (midnight(q["received_at"].astimezone(PARIS).date()), q["reason"]))
-    return [(*key, len(found)) for key, found in sorted(groups.items())]
+    return each_day(f, Counter((q["received_at"].astimezone(PARIS).date(), q["reason"]) for q in rows))
 
 
 def open_refusals(f: Figures) -> Rows:

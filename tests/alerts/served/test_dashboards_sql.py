@@ -5,25 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import platform_figures as platform
 import psycopg
 import pytest
+import team_figures as team
 import ward_figures as figures
-from dashboards_fixture import PRESSURE, WEIGHT, add_to_ward, as_grafana, grant
+from dashboards_fixture import AWAY, PRESSURE, WEIGHT, add_to_ward, as_grafana, grant
 from made_up_ward import DAY, NOW_MS
 from ward_figures import Figures, Row, Rows, read_rows
 
 from alerts.dashboards import boards
 from alerts.dashboards.macros import expand
 from alerts.dashboards.parts import Sql
+from alerts.feed.adherence import adherence
 from scad.services import Postgres
 
 DATABASE = "scad_dashboards"
 TEAMS = ("bayeux", "caen")
-PROTOCOLS = ("arrhythmia", "diabetes", "heart-failure", "hypertension")
+PROTOCOLS = ("anticoagulation", "arrhythmia", "diabetes", "heart-failure", "hypertension")
 BOARDS = boards()
 
 Expected = Mapping[str, Callable[[Figures], Rows]]
@@ -41,17 +43,18 @@ PATIENT: Expected = {
     "Measurement, limits and what is usual/C": figures.usual,
 }
 CARE_TEAM: Expected = {
-    "Waiting in the queue": figures.waiting,
-    "How long they have waited": figures.ages,
-    "Acknowledged within the service time": figures.in_time,
-    "Time to acknowledge": figures.to_acknowledge,
-    "Alerts per 100 patients a day": figures.rate,
-    "Led to an action": figures.acted,
-    "Judged at all": figures.judged,
-    "Adherence by tercile": figures.terciles,
-    "Kept from the queue, by cause": figures.kept_back,
-    "Noisiest rules": figures.noisy_rules,
-    "Noisiest patients": figures.noisy_patients,
+    "Waiting in the queue": team.waiting,
+    "How long they have waited": team.ages,
+    "Acknowledged within the service time": team.in_time,
+    "Time to acknowledge against the service time": team.of_service_time,
+    "Time to acknowledge": team.to_acknowledge,
+    "Alerts per 100 patients a day": team.rate,
+    "Led to an action": team.acted,
+    "Judged at all": team.judged,
+    "Adherence by tercile": team.terciles,
+    "Kept from the queue, by cause": team.kept_back,
+    "Noisiest rules": team.noisy_rules,
+    "Noisiest patients": team.noisy_patients,
 }
 QUALITY: Expected = {
     "Rules": platform.by_rule,
@@ -243,8 +246,53 @@ def test_a_panel_about_a_team_counts_the_teams_alerts(ground: Ground, name: str,
     same(ground.ask(query("care-team", name), f), expected)
 
 
+def test_a_day_without_alerts_is_a_row_of_its_own_and_the_total_is_that_of_all_severities(ground: Ground):
+    rows = ground.ask(query("care-team", "Alerts per 100 patients a day"), ground.figures(28))
+    by_day: dict[datetime, dict[str, float]] = {}
+    for at, line, value in rows:
+        by_day.setdefault(at, {})[line] = float(value)
+    assert len(by_day) == 29
+    assert all(day["all"] == pytest.approx(sum(day.values()) - day["all"]) for day in by_day.values())
+    assert {"all": 0.0, "high": 0.0, "low": 0.0, "medium": 0.0} in by_day.values()
+    took = ground.ask(query("care-team", "Time to acknowledge"), ground.figures(28))
+    assert {at for at, _, _ in took} == set(by_day)
+    assert any(value is None for _, _, value in took)
+
+
+def test_a_time_to_acknowledge_is_judged_by_its_severitys_own_service_time(ground: Ground):
+    rows = ground.ask(query("care-team", "Time to acknowledge against the service time"), ground.figures(28))
+    by_severity: dict[str, list[float]] = {}
+    for _, severity, value in rows:
+        by_severity.setdefault(severity, []).extend([] if value is None else [value])
+    assert len(by_severity) == 3
+    for values in by_severity.values():
+        assert min(values) < 1 < max(values)
+
+
+def page_share(every: float, days: list[date], taken: dict[date, int], away: set[date]) -> float | None:
+    """What the page says of the whole days of a fortnight."""
+    whole = {day: n for day, n in taken.items() if day in days}
+    found = adherence("any", every, days[0], days[-1] + timedelta(days=1), whole, away)
+    return found.done / found.expected if found.expected else None
+
+
+def test_adherence_over_the_pages_fortnight_is_the_pages(ground: Ground):
+    f = ground.figures(13)
+    ours, the_pages = team.shares(f), team.shares(f, page_share)
+    assert ours == the_pages
+    assert len({round(one, 3) for own in ours.values() for one in own}) >= 3, "somebody misses measurements"
+    same(ground.ask(query("care-team", "Adherence by tercile"), f), team.terciles(f))
+
+
+def test_a_patient_in_hospital_does_not_count_as_one_who_does_not_measure(ground: Ground):
+    f = ground.figures(13)
+    in_hospital = team.shares(f)[AWAY]
+    f.absences = []
+    assert in_hospital == [1.0] > team.shares(f)[AWAY]
+
+
 @pytest.mark.parametrize("name", QUALITY)
-@pytest.mark.parametrize("days", [28, 3])
+@pytest.mark.parametrize("days", [28, 20])
 def test_a_panel_about_protocols_counts_verdicts(ground: Ground, name: str, days: int):
     f = ground.figures(days)
     expected = QUALITY[name](f)
@@ -258,6 +306,18 @@ def test_a_panel_about_the_fleet_counts_devices(ground: Ground, name: str):
     expected = FLEET[name](f)
     assert expected, "a comparison of nothing with nothing"
     same(ground.ask(query("fleet", name), f), expected)
+
+
+def test_versions_with_other_outcomes_are_told_apart(ground: Ground):
+    rows = ground.ask(query("protocol-quality", "By version"), ground.figures(28))
+    shares: dict[tuple[str, str], dict[str, float]] = {}
+    for protocol, rule, version, *_, share, _low, _high in rows:
+        if share is not None:
+            shares.setdefault((protocol, rule), {})[version] = share
+    both = [by_version for by_version in shares.values() if len(by_version) == 2]
+    assert both
+    assert all(set(one) == {"2026.1", "2026.2"} for one in both)
+    assert any(one["2026.2"] > one["2026.1"] for one in both)
 
 
 def test_bytes_and_readings_are_those_of_the_tables_for_the_years_that_were_watched(ground: Ground):
@@ -334,6 +394,7 @@ def test_a_name_with_a_quote_in_it_stays_a_name(ground: Ground):
         "select raw from scad.quarantine",
         "select body from scad.alert_event",
         "select note from scad.manual_reading",
+        "select note, kind from scad.absence",
         "select patient from scad.assignment",
         "update scad.panel_team set name = 'x'",
     ],
@@ -354,7 +415,14 @@ def test_no_view_for_the_dashboards_has_a_column_with_a_name_or_a_text_of_a_pers
         " where c.relname like 'panel\\_%' and a.attnum > 0"
     ).fetchall()
     views = {view for view, _ in rows}
-    assert views == {"panel_patient", "panel_team", "panel_alert", "panel_plan", "panel_device"}
+    assert views == {
+        "panel_patient",
+        "panel_team",
+        "panel_alert",
+        "panel_plan",
+        "panel_absence",
+        "panel_device",
+    }
     suspicious = {"family_name", "given_names", "birth_date", "ins", "phone", "author", "note", "assignee"}
     assert not {column for _, column in rows} & suspicious
     assert not [
@@ -372,4 +440,4 @@ def test_the_synthetic_patient_is_in_no_dashboard(ground: Ground):
 def test_a_morning_of_six_hours_is_asked_as_well(ground: Ground):
     f = ground.figures(0.25, "p-0011", "glucose")
     same(ground.ask(query("patient", "Measurement, limits and what is usual"), f), figures.measured(f))
-    same(ground.ask(query("care-team", "Noisiest rules"), f), figures.noisy_rules(f))
+    same(ground.ask(query("care-team", "Noisiest rules"), f), team.noisy_rules(f))

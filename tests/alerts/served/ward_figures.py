@@ -5,8 +5,8 @@ Only the rows themselves are read from the database; days, shares, percentiles a
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -18,9 +18,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 from psycopg.rows import dict_row
 
-from alerts.feed.adherence import rhythms
 from devices.times import to_datetime
-from streams.protocols import load_published
 
 PARIS = ZoneInfo("Europe/Paris")
 Row = dict[str, Any]
@@ -41,6 +39,7 @@ def read_rows(conn: psycopg.Connection[Any]) -> dict[str, list[Row]]:
         "readings": "select * from scad.reading order by measured_at, device, epoch, seq",
         "people": "select * from scad.patient left join identity.person using (patient)",
         "alerts": "select * from scad.alert",
+        "absences": "select patient, from_at, to_at from scad.absence where to_at > from_at",
         "plans": "select * from scad.care_plan order by patient, version",
         "devices": "select d.device, d.model, a.patient, s.state, s.battery, s.firmware, s.received_at"
         " from scad.device d left join scad.assignment a on a.device = d.device and a.to_at is null"
@@ -76,6 +75,7 @@ class Figures:
     plans: list[Row] = field(default_factory=list)
     devices: list[Row] = field(default_factory=list)
     refused: list[Row] = field(default_factory=list)
+    absences: list[Row] = field(default_factory=list)
 
     @classmethod
     def of(cls, rows: dict[str, list[Row]], from_ms: int, to_ms: int, **chosen: Any) -> Figures:
@@ -84,6 +84,7 @@ class Figures:
         found.people = [row for row in rows["people"] if row["care_team"] in found.teams]
         teams = {row["patient"]: row for row in found.people}
         found.readings, found.plans, found.refused = rows["readings"], rows["plans"], rows["refused"]
+        found.absences = rows["absences"]
         found.alerts = [
             {**row, "person": teams[row["patient"]]}
             for row in rows["alerts"]
@@ -111,6 +112,11 @@ class Figures:
             if (r["patient"], r["kind"]) == (patient, kind) and not r["marks"] and r["value"] is not None:
                 days[r["day"]].append(r)
         return days
+
+    def days(self) -> list[date]:
+        """Of Paris, those that the range touches."""
+        first, last = (at.astimezone(PARIS).date() for at in (self.begin, self.end))
+        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
     def raised(self) -> list[Row]:
         return [a for a in self.alerts if a["class"] == "clinical" and self.within(a["raised_stored_at"])]
@@ -157,6 +163,12 @@ def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Ro
     for row in rows:
         found[key(row)].append(row)
     return found
+
+
+def each_day(f: Figures, counts: Mapping[tuple[date, str], float], calm: float | None = 0) -> Rows:
+    """A row for each day of the range and each name that any day has; `calm` where a day has nothing of it."""
+    names = sorted({name for _, name in counts})
+    return [(midnight(day), name, counts.get((day, name), calm)) for day in f.days() for name in names]
 
 
 def seconds(span: timedelta) -> float:
@@ -302,132 +314,4 @@ def marks(cls: str) -> Callable[[Figures], Rows]:
             for a in rows
         ]
 
-    return found
-
-
-# ── a care team ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def waiting(f: Figures) -> Rows:
-    counts = Counter(a["severity"] for a in f.queue())
-    return [(s, counts[s]) for s in ORDER if counts[s]]
-
-
-def ages(f: Figures) -> Rows:
-    steps = ((1, "1: under 1 h"), (4, "2: 1 to 4 h"), (24, "3: 4 to 24 h"), (72, "4: 1 to 3 days"))
-
-    def step(a: Row) -> str:
-        hours = seconds(f.end - a["raised_stored_at"]) / 3600
-        return next((name for edge, name in steps if hours < edge), "5: over 3 days")
-
-    return [
-        (age, *(sum(a["severity"] == s for a in found) for s in ORDER))
-        for age, found in sorted(grouped(f.queue(), step).items())
-    ]
-
-
-def day_and_severity(f: Figures) -> dict[tuple[datetime, str], list[Row]]:
-    return grouped(
-        f.raised(), lambda a: (midnight(a["raised_stored_at"].astimezone(PARIS).date()), a["severity"])
-    )
-
-
-def to_acknowledge(f: Figures) -> Rows:
-    found: Rows = []
-    for (day, severity), rows in sorted(day_and_severity(f).items()):
-        took = [seconds(a["acknowledged_at"] - a["raised_stored_at"]) for a in rows if a["acknowledged_at"]]
-        if took:
-            found.append((day, severity, percentile(took, 0.9)))
-    return found
-
-
-def in_time(f: Figures) -> Rows:
-    answers: dict[str, list[float]] = defaultdict(list)
-    for a in f.raised():
-        if a["due_at"] is None or a["due_at"] > f.end:
-            continue
-        given = [at for at in (a["acknowledged_at"], a["closed_at"]) if at is not None]
-        if given or a["state"] in ("open", "escalated"):
-            answers[a["severity"]].append(float(bool(given) and min(given) <= a["due_at"]))
-    return [(s, mean(answers[s])) for s in ORDER if answers[s]]
-
-
-def rate(f: Figures) -> Rows:
-    n = len(f.people)
-    return [(d, s, 100 * len(rows) / n) for (d, s), rows in sorted(day_and_severity(f).items())]
-
-
-def acted(f: Figures) -> Rows:
-    judged = [verdict(a) for a in f.raised() if verdict(a)]
-    return [(judged.count("acted") / len(judged),)]
-
-
-def judged(f: Figures) -> Rows:
-    ended = [a for a in f.raised() if a["state"] in ("resolved", "false-alert", "cleared")]
-    return [(sum(verdict(a) is not None for a in ended) / len(ended),)]
-
-
-def kept_back(f: Figures) -> Rows:
-    found: Counter[tuple[datetime, str]] = Counter()
-    for a in f.raised():
-        day = midnight(a["raised_stored_at"].astimezone(PARIS).date())
-        held = a["suppressed"] or "held, since released"
-        for event in a["events"]:
-            if event in ("inhibited", "suppressed"):
-                found[day, event if event == "inhibited" else held] += 1
-    return [(day, cause, n) for (day, cause), n in sorted(found.items())]
-
-
-def noisy_rules(f: Figures) -> Rows:
-    found: Rows = []
-    for (protocol, rule), rows in grouped(f.raised(), lambda a: (a["protocol"], a["rule"])).items():
-        said = [verdict(a) for a in rows if verdict(a)]
-        false = said.count("false") / len(said) if said else None
-        held = sum(a["inhibited_by"] is not None or a["suppressed"] is not None for a in rows)
-        found.append((protocol, rule, len(rows), len({a["patient"] for a in rows}), false, held))
-    return sorted(found, key=lambda row: (-row[2], row[0], row[1]))[:10]
-
-
-def noisy_patients(f: Figures) -> Rows:
-    found: Rows = [
-        (
-            patient,
-            len(rows),
-            sum(a["peak_severity"] == "high" for a in rows),
-            sum(verdict(a) == "false" for a in rows),
-            max(a["raised_stored_at"] for a in rows),
-        )
-        for patient, rows in grouped(f.raised(), lambda a: a["patient"]).items()
-    ]
-    return sorted(found, key=lambda row: (-row[1], row[0]))[:10]
-
-
-def terciles(f: Figures) -> Rows:
-    library = load_published()
-    shares: list[tuple[float, str]] = []
-    until = f.end.astimezone(PARIS).date()
-    for person in f.people:
-        plans = [p for p in f.plans if p["patient"] == person["patient"] and p["from_at"] <= f.end]
-        if not plans:
-            continue
-        plan = max(plans, key=lambda p: (p["from_at"], p["version"]))
-        document = plan["document"]
-        asked = {kind: entry["every_hours"] for kind, entry in document.get("schedule", {}).items()}
-        own: list[float] = []
-        for kind, every in rhythms(document["protocols"], asked, library).items():
-            first = max(plan["from_at"].astimezone(PARIS).date(), f.begin.astimezone(PARIS).date())
-            taken = {d: len(rs) for d, rs in f.fit(person["patient"], kind).items() if first <= d < until}
-            daily = max(round(24 / every), 1)
-            expected = daily * (until - first).days
-            if expected:
-                own.append(min(sum(min(n, daily) for n in taken.values()) / expected, 1.0))
-        if own:
-            shares.append((mean(own), person["patient"]))
-    shares.sort()
-    sizes = [len(shares) // 3 + (i < len(shares) % 3) for i in range(3)]
-    found: Rows = []
-    for number, size in enumerate(sizes, start=1):
-        group = [shares.pop(0)[0] for _ in range(size)]
-        if group:
-            found.append((number, size, min(group), mean(group), max(group)))
     return found
