@@ -2,8 +2,8 @@
 
     python -m bench.scale [--patients 300] [--days 14]
 
-Simulates a cohort for what patients send, takes the costs from bench/results/latency.json, database.json,
-recovery.json and engine.json, and writes bench/results/scale.json. `python -m bench.report` puts the
+Simulates a cohort for what patients send, takes the costs from the results of bench.latency, bench.database,
+bench.recovery, bench.writer and bench.engine, and writes bench/results/scale.json. `python -m bench.report` puts the
 tables into docs/scale.md.
 """
 
@@ -34,6 +34,17 @@ TELEMETRY_DAYS = 7
 COMPRESSED_AFTER_DAYS = 60
 PARTITIONS_PER_CORE = 3  # so that workers can be added without moving to new topics
 WEIGHT = "body-weight"  # the kind that bench.latency sends
+CORES_OF_A = {"mosquitto": 1, "bridge": 1, "worker": 1, "feed": 1, "kafka": 4, "postgres": 4}
+"""Cores that one process of each can use (brokers and databases: of the node they are given)."""
+REMEDIES = {
+    "mosquitto": "a broker for each region, with bridges of its own",
+    "bridge": "another bridge: they share one subscription",
+    "worker": "another worker, up to the number of partitions: they share them",
+    "feed": "another feed behind the same address",
+    "kafka": "another broker takes partitions over",
+    "postgres": "care teams are split over databases: no query crosses a team",
+}
+DAILY, SENSOR = "daily measurements", "glucose every 5 min"
 
 Costs = dict[str, Any]
 
@@ -104,6 +115,12 @@ def million(sent: dict[str, Any], costs: Costs) -> dict[str, Any]:
     rhythm_us = costs["evaluation_us"].get("rr-intervals", 0.0)
     cores["worker"] += rhythm * MILLION / DAY_SECONDS * sent["peak_hour_times_mean"] * rhythm_us / 1e6 / HALF
     workers = ceil(max(cores["worker"], costs["memory_gib_per_million"] / 16))
+    brokers = max(REPLICAS, ceil(cores["kafka"] * REPLICAS / CORES_OF_A["kafka"]))
+    nodes = max(1, ceil(peak / HALF / costs["rows_per_second"]))
+    limits = limits_of(costs)
+    first = min(limits, key=lambda name: limits[name])
+    there = {"kafka": brokers, "worker": workers, "postgres": nodes}
+    idle = sum(of * there.get(name, 1) for name, of in costs["idle_cores"].items())
     busy = year["cpu_seconds"] * MILLION / YEAR_DAYS / DAY_SECONDS
     hot = year["megabytes"] * COMPRESSED_AFTER_DAYS / YEAR_DAYS
     return {
@@ -112,18 +129,94 @@ def million(sent: dict[str, Any], costs: Costs) -> dict[str, Any]:
         "cores_at_peak": {name: round(n, 1) for name, n in sorted(cores.items(), key=lambda item: -item[1])},
         "workers": workers,
         "partitions": ceil(workers * PARTITIONS_PER_CORE / 12) * 12,
-        "brokers": max(REPLICAS, ceil(cores["kafka"] * REPLICAS / 4)),
+        "brokers": brokers,
         "kafka_terabytes": round(a_day * TELEMETRY_DAYS * costs["kafka_bytes"] * REPLICAS / 1e12, 2),
         "kafka_megabytes_per_second_peak": round(peak * costs["kafka_bytes"] * REPLICAS / 1e6, 1),
         "rows_per_second_of_one_database": costs["rows_per_second"],
-        "database_nodes": max(1, ceil(peak / HALF / costs["rows_per_second"])),
+        "database_nodes": nodes,
+        "one_process_takes": {name: round(n) for name, n in sorted(limits.items(), key=lambda item: item[1])},
+        "saturates_first": {
+            "what": first,
+            "readings_per_second": round(limits[first]),
+            "then": REMEDIES[first],
+        },
         "terabytes_a_year": round(year["megabytes"] * MILLION / 1e6, 2),
         "terabytes_a_year_compressed": round((hot + year["megabytes_compressed"]) * MILLION / 1e6, 2),
         "states_gib": round(costs["memory_gib_per_million"], 1),
         "cores_busy_mean": round(busy, 1),
         "watts_busy": round(busy * WATTS_PER_CORE),
+        "watts_idle": round(idle * WATTS_PER_CORE, 1),
         "watts_installed": round(sum(cores.values()) * WATTS_PER_CORE),
     }
+
+
+def limits_of(costs: Costs) -> dict[str, float]:
+    """Readings a second that one process of each kind takes, all its cores busy; the database as bench.writer found."""
+    limits = {
+        name: CORES_OF_A[name] * 1e6 / us
+        for name, us in costs["process_us"].items()
+        if name in CORES_OF_A and us
+    }
+    return limits | {"postgres": float(costs["rows_per_second"])}
+
+
+def saved(sent: dict[str, Any], costs: Costs, engine: Costs) -> dict[str, dict[str, float]]:
+    """What batching, retention and compression save a million patients: without it, and with it."""
+    a_day = sum(sent["kinds_a_day"].values()) * MILLION
+    alone, gathered = (footprint(sent["kinds_a_day"], costs, together) for together in (False, True))
+    a_year_tb = a_day * YEAR_DAYS * costs["kafka_bytes"] * REPLICAS / 1e12
+    kept_tb = a_day * TELEMETRY_DAYS * costs["kafka_bytes"] * REPLICAS / 1e12
+    state = engine["mixes"][DAILY]["state"]
+    sensor = engine["mixes"][SENSOR]["state"]
+
+    def pair(without: float, with_it: float, digits: int = 1) -> dict[str, float]:
+        return {"without": round(without, digits), "with": round(with_it, digits)}
+
+    return {
+        "batching: CPU seconds of a patient-year": pair(alone["cpu_seconds"], gathered["cpu_seconds"]),
+        "batching: bytes in Kafka of a reading": pair(costs["kafka_bytes"], costs["kafka_bytes_together"], 0),
+        "retention: TB in Kafka after a year": pair(a_year_tb, kept_tb, 2),
+        "compression: TB a year in the database": pair(
+            alone["megabytes"] * MILLION / 1e6, alone["megabytes_compressed"] * MILLION / 1e6, 2
+        ),
+        f"packing: KiB of a state, {DAILY}": pair(
+            state["memory_median"] / 1024, state["bytes_median"] / 1024
+        ),
+        f"packing: KiB of a state, {SENSOR}": pair(
+            sensor["memory_median"] / 1024, sensor["bytes_median"] / 1024
+        ),
+    }
+
+
+def saved_table(figures: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = ["| saved by | without | with | times |", "| --- | ---: | ---: | ---: |"]
+    for name, of in figures["saved"].items():
+        times = of["without"] / of["with"] if of["with"] else 0.0
+        lines.append(f"| {name} | {of['without']:,} | {of['with']:,} | {times:,.1f} |")
+    return "\n".join(lines)
+
+
+def schedule_table(figures: dict[str, Any]) -> str:
+    """Markdown: readings a day of a patient who is on one protocol, as simulated from its schedule."""
+    lines = ["| a patient on | readings a day | of which |", "| --- | ---: | --- |"]
+    for name, kinds in figures["sent"]["protocols"].items():
+        words = ", ".join(f"{kind} {n:,.2g}" if n < 10 else f"{kind} {n:,.0f}" for kind, n in kinds.items())
+        lines.append(f"| {name} | {sum(kinds.values()):,.1f} | {words} |")
+    return "\n".join(lines)
+
+
+def limits_table(figures: dict[str, Any]) -> str:
+    """Markdown: what saturates first, and what is done then."""
+    peak = figures["million"]["readings_per_second_peak"]
+    lines = [
+        f"| process | readings/s of one | share of it that {peak:,} a second take | then |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for number, (name, most) in enumerate(figures["million"]["one_process_takes"].items()):
+        shown = f"**{name}**" if number == 0 else name
+        lines.append(f"| {shown} | {most:,} | {peak / most:.0%} | {REMEDIES[name]} |")
+    return "\n".join(lines)
 
 
 def read(name: str, where: Path = RESULTS) -> Costs:
@@ -135,7 +228,7 @@ def read(name: str, where: Path = RESULTS) -> Costs:
     return found
 
 
-def costs_of(latency: Costs, database: Costs, recovery: Costs, engine: Costs) -> Costs:
+def costs_of(latency: Costs, database: Costs, recovery: Costs, writer: Costs, engine: Costs) -> Costs:
     """What a reading costs, from the measurements."""
     single, together = latency["capacity"]
     written, packed = database["as_written"], database["columnstore"]
@@ -148,15 +241,22 @@ def costs_of(latency: Costs, database: Costs, recovery: Costs, engine: Costs) ->
         else 0
     )
     largest = recovery["recovery"][-1]
+    process_us = dict(single["cpu_seconds_per_million"])
+    rarely_us = largest.get("distinct", {}).get("cpu_us_a_reading", 0.0)
+    process_us["worker"] = max(process_us["worker"], rarely_us)  # a patient whose state was not at hand
+    idle = latency.get("idle", {}).get("cpu_seconds_an_hour", {})
     return {
-        "process_us": single["cpu_seconds_per_million"],
+        "process_us": process_us,
+        "idle_cores": {name: round(of / 3_600, 4) for name, of in idle.items() if name != "devices"},
         "path_us": round(sum(ours.values()), 1),
         "path_us_together": round(sum(theirs.values()), 1),
         "kafka_bytes": round(sum(single["kafka_bytes_per_reading"].values())),
         "kafka_bytes_together": round(sum(together["kafka_bytes_per_reading"].values())),
         "database_bytes": round(raw, 1),
         "database_bytes_compressed": round(raw - saved, 1),
-        "rows_per_second": written["stored_per_second"],
+        "rows_per_second": max(
+            of["rows_per_second"] for of in writer["writer"] if of["case"] == "many patients"
+        ),
         "memory_gib_per_million": round(largest["memory_mib"] / largest["patients"] * MILLION / 1024, 1),
         "evaluation_us": evaluation_us(engine),
     }
@@ -165,12 +265,13 @@ def costs_of(latency: Costs, database: Costs, recovery: Costs, engine: Costs) ->
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     sent = what_is_sent(asked.seed, asked.patients, asked.days)
     engine = read("engine")
-    costs = costs_of(read("latency"), read("database"), read("recovery"), engine)
+    costs = costs_of(read("latency"), read("database"), read("recovery"), read("writer"), engine)
     return {
         "cohort": {key: getattr(asked, key) for key in ("seed", "patients", "days")},
         "sent": sent,
         "costs": costs,
         "million": million(sent, costs),
+        "saved": saved(sent, costs, engine),
         "footprint": {
             name: footprint(of, costs, together=False)
             | {"cpu_seconds_together": footprint(of, costs, together=True)["cpu_seconds"]}
@@ -189,6 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
     with result(asked.json) as figures:
         figures.update(measure(asked))
     print(msgspec.json.format(msgspec.json.encode(figures["million"]), indent=1).decode())
+    print(*(table(figures) for table in (limits_table, schedule_table, saved_table)), sep="\n\n")
     return 0
 
 
