@@ -11,6 +11,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from secrets import token_hex
 
 import psycopg
 from deployed import COMPOSE, ROOT, ComposedKafka, ComposedPostgres
@@ -30,6 +31,8 @@ class Stronghold:
     def __init__(self, folder: Path, broker: Broker, devices: Devices) -> None:
         self.folder, self.broker, self.secrets = folder, broker, devices.secrets
         self._open = ExitStack()
+        self._writer_password = token_hex()
+        self._add_writer()
         self.kafka = ComposedKafka(folder / "kafka", self.secrets)
         self.database = ComposedPostgres(folder / "postgres", self.secrets)
         for server in (self.kafka, self.database):
@@ -38,6 +41,7 @@ class Stronghold:
             starting = pool.submit(self.kafka.start)
             self.database.start()
             self.database.run("init")
+            self.database.run("grants")
             starting.result()
         self.programs: dict[str, Program] = {}
         self.ports = {name: free_port() for name in PROCESSES}
@@ -55,6 +59,20 @@ class Stronghold:
     def address(self, user: str) -> str:
         """Of the database, as one of its log-ins; the server's certificate is checked."""
         return self.database.address(user, SECRET_OF_USER.get(user, f"{user}_database_password"))
+
+    def _add_writer(self) -> None:
+        """The account that compose.yaml does not have, as docs/security.md says: a word in `kafka_jaas`."""
+        jaas = self.secrets / "kafka_jaas"
+        text = jaas.read_text()
+        jaas.unlink()
+        word = f' user_writer="{self._writer_password}" user_enrol='
+        assert text.count(" user_enrol=") == 1
+        jaas.write_text(text.replace(" user_enrol=", word))
+
+    def kafka_password(self, account: str) -> str:
+        if account == "writer":
+            return self._writer_password
+        return (self.secrets / f"kafka_{account}_password").read_text().strip()
 
     def connect(self, user: str) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(self.address(user), autocommit=True)

@@ -26,22 +26,23 @@ from scad.tls import kafka_security
 from streams import kafka
 from streams.access import ROLES, Role, grant
 
-DEPLOYED = ("bridge", "worker", "enrol")
-"""Accounts of compose.yaml; `writer` is for where it runs apart from the worker."""
+ACCOUNTS = ("bridge", "worker", "writer", "enrol")
+"""Those of compose.yaml, and `writer`, which is for where it runs apart from the worker."""
 TOPICS = [spec.name for spec in kafka.SPECS]
 GROUPS = sorted({group for role in ROLES.values() for group in role.groups})
 LOG_SECONDS = 30.0
 
-each_account = pytest.mark.parametrize("account", DEPLOYED)
+each_account = pytest.mark.parametrize("account", ACCOUNTS)
 
 
 @pytest.fixture(scope="module")
 def settings_of(stronghold: Stronghold) -> Callable[[str], Settings]:
     def settings(account: str) -> Settings:
-        password = (stronghold.secrets / f"kafka_{account}_password").read_text().strip()
-        return replace(stronghold.kafka.settings, kafka_user=account, kafka_password=password)
+        return replace(
+            stronghold.kafka.settings, kafka_user=account, kafka_password=stronghold.kafka_password(account)
+        )
 
-    for account in DEPLOYED:  # lists are in force a moment after they are written
+    for account in ACCOUNTS:  # lists are in force a moment after they are written
         line = settings(account)
         wait_until(
             lambda line=line: set(TOPICS) <= topics_seen(line), LOG_SECONDS, f"{account} sees the topics"
@@ -160,6 +161,7 @@ def test_an_account_makes_and_deletes_no_topic_and_gives_itself_no_right(
             await grant(settings, {account: Role(reads=(kafka.PATIENTS_CHANGELOG,))})
 
     asyncio.run(ended(reach()))
+    refused(stronghold, account, "CREATE", f"scad.of-{account}")
     refused(stronghold, account, "DELETE", kafka.PATIENTS_CHANGELOG)
     refused(stronghold, account, "ALTER", "kafka-cluster")
 
