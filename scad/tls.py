@@ -46,6 +46,15 @@ def _load_chain(context: ssl.SSLContext, certificate: str, key: str) -> None:
         os.close(memory)
 
 
+def valid_until(connection: object) -> float:
+    """When the certificate of the other side expires, in seconds since 1970; 0 for a connection without TLS."""
+    if not isinstance(connection, ssl.SSLSocket):
+        return 0.0
+    certificate = connection.getpeercert() or {}
+    expires = certificate.get("notAfter")
+    return float(ssl.cert_time_to_seconds(expires)) if isinstance(expires, str) else 0.0
+
+
 def mqtt_context(settings: Settings) -> ssl.SSLContext | None:
     """For the MQTT broker; None: the settings ask for none. Raises ValueError."""
     if not settings.mqtt_tls:

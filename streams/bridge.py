@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from devices.times import format_instant
 from scad.clock import Clock
 from scad.log import Named, follow, followed
 from scad.settings import Settings
-from scad.tls import mqtt_context
+from scad.tls import mqtt_context, valid_until
 from streams import metrics, receipts, topics
 from streams.intake import encode_quarantine
 from streams.kafka import RETRY_SECONDS, Record, ensure_topics, make_consumer, make_producer, produce, started
@@ -56,6 +55,9 @@ Result = TypeVar("Result")
 RECEIPTS_GROUP = "scad-receipts"
 IN_FLIGHT_MAX = 500
 """Messages that the broker sends without our acknowledgement; 128 MiB at the contract's largest payload."""
+ARRIVED_MAX = 2 * IN_FLIGHT_MAX
+"""What has arrived and is not yet on its way to Kafka: all of this connection, and as much of those before it, which
+the broker has sent again or a device will. The oldest go first, so that nothing adds up with each reconnection."""
 BATCH_MAX = 500  # messages in one round to Kafka, some 5 ms
 FORWARDED_BYTES_MAX = 1_048_576
 """A larger payload is cut here, and the intake refuses it as too large; the contract allows 256 KiB."""
@@ -71,15 +73,6 @@ STUCK_SECONDS = 60.0
 FAILURE = 0x80  # MQTT 5: reason codes from here on are refusals
 
 _READINGS_OR_STATUS = re.compile(rf"{re.escape(topics.MQTT_PREFIX)}/([^/]+)/(readings|status)")
-
-
-def valid_until(connection: object) -> float:
-    """When the certificate of the other side expires, in seconds since 1970; 0 for a connection without TLS."""
-    if not isinstance(connection, ssl.SSLSocket):
-        return 0.0
-    certificate = connection.getpeercert() or {}
-    expires = certificate.get("notAfter")
-    return float(ssl.cert_time_to_seconds(expires)) if isinstance(expires, str) else 0.0
 
 
 class StatusRecord(msgspec.Struct, frozen=True):
@@ -122,9 +115,8 @@ def to_records(message: Arrived, router: Router) -> list[Record] | None:
             (topics.HEADER_MQTT_TOPIC, message.topic.encode()),
         )
         return [Record(topic, device.encode(), message.payload[:FORWARDED_BYTES_MAX], headers)]
-    if (
-        router.route(f"{device}/{leaf}", b"", message.received_at_ms).lane is Lane.HELD
-    ):  # no serial has a slash
+    states = f"{device}/{leaf}"  # no serial has a slash
+    if router.route(states, b"", message.received_at_ms).lane is Lane.HELD:
         metrics.BRIDGE_HELD.inc()
         return []
     record = _status(message, device)
@@ -198,9 +190,11 @@ class Bridge:
         self._settings = settings
         self._clock = clock
         self._router = Router()
-        self._arrived: deque[Arrived] = deque()
+        self._arrived: deque[Arrived] = deque(maxlen=ARRIVED_MAX)  # appended to by paho's thread alone
         self._something = asyncio.Event()
+        self._woken = False  # the loop has been told, and has not looked yet
         self._connection = 0
+        self._resumed = 0  # what came over connections before this one, the broker sends again
         self._connected = False
         self._subscribed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -304,8 +298,8 @@ class Bridge:
             log.error("bridge.mqtt_refused", broker=self._settings.mqtt, reason=str(reason))
             return
         self._connected = True
-        if flags.session_present or len(self._arrived) > 2 * IN_FLIGHT_MAX:
-            self._arrived.clear()  # the broker sends again what was not acknowledged; it must not add up
+        if flags.session_present:
+            self._resumed = self._connection
         metrics.BRIDGE_CONNECTED.set(1)
         metrics.BRIDGE_CERTIFICATE.set(valid_until(client.socket()))
         log.info("bridge.mqtt_connected", broker=self._settings.mqtt, session=flags.session_present)
@@ -335,7 +329,9 @@ class Bridge:
             self._clock.now_ms(),
         )
         self._arrived.append(arrived)
-        self._in_loop(self._something.set)
+        if not self._woken:  # once for a burst; the loop takes the mark back before it looks
+            self._woken = True
+            self._in_loop(self._something.set)
 
     def _on_publish(self, client: mqtt.Client, _: Any, mid: int, reason: Any, properties: Any) -> None:
         self._in_loop(self._published, mid, reason)
@@ -352,8 +348,10 @@ class Bridge:
         while True:
             await self._something.wait()
             self._something.clear()
+            self._woken = False
             while self._arrived:
-                batch = [self._arrived.popleft() for _ in range(min(BATCH_MAX, len(self._arrived)))]
+                if not (batch := self._take()):
+                    continue
                 self._busy_since = monotonic()
                 await produce(producer, self._records(batch))
                 self._busy_since = None
@@ -362,8 +360,14 @@ class Bridge:
                 self._acknowledge(batch)
                 follow_payloads(batch)
 
+    def _take(self) -> list[Arrived]:
+        """The next messages, at most BATCH_MAX, without those that the broker sends again. Nobody else takes any:
+        the other thread appends, and a full queue loses its oldest then and grows no shorter."""
+        taken = [self._arrived.popleft() for _ in range(min(BATCH_MAX, len(self._arrived)))]
+        return [message for message in taken if message.connection >= self._resumed]
+
     def _records(self, batch: Sequence[Arrived]) -> list[Record]:
-        records = []
+        records: list[Record] = []
         for message in batch:
             found = to_records(message, self._router)
             if found is None:
@@ -373,9 +377,9 @@ class Bridge:
             if len(message.payload) > FORWARDED_BYTES_MAX:
                 log.warning("bridge.cut", topic=message.topic, bytes=len(message.payload))
                 metrics.BRIDGE_CUT.inc()
-            for record in found:
-                metrics.BRIDGED.labels(record.topic).inc()
             records += found
+        for topic, count in Counter(record.topic for record in records).items():
+            metrics.BRIDGED.labels(topic).inc(count)
         return records
 
     def _acknowledge(self, batch: Sequence[Arrived]) -> None:
