@@ -37,7 +37,7 @@ def folder(service_folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_region_in_which_everything_fails_once_ends_with_equal_sets(
     folder: Path, kafka: Kafka, mosquitto: Mosquitto, postgres: Postgres
 ) -> None:

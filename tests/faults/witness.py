@@ -10,8 +10,10 @@ from faults import JOIN, Fault
 
 TAKEOVERS, PATIENTS = "scad_worker_takeovers_total", "scad_worker_patients"
 LOOK_SECONDS = 1.0
-AFTER_SECONDS = 30.0
-"""How long after its end a fault's consequence may come: a rebalance has 20 s."""
+AFTER_SECONDS = 60.0
+"""How long after its end a fault's consequence may come: a rebalance has 20 s, and the machine other work."""
+JOIN_SECONDS = 180.0
+"""How long who joins may take: it starts, waits for a rebalance, recovers its tables. It leaves once it has some."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,8 @@ class Witness:
             self._ask("pauses of workers that were followed by a takeover", self._risen(before), until, fault)
         elif fault.kind == JOIN:
             joiner = fault.target
-            self._ask("workers that joined and were given patients", self._given(joiner), until, fault)
+            what = "workers that joined and were given patients"
+            self._ask(what, self._given(joiner), now_s + JOIN_SECONDS, fault)
 
     def _risen(self, before: dict[str, float]) -> Callable[[], bool]:
         return lambda: any(self._metric(name, TAKEOVERS) > count for name, count in before.items())
