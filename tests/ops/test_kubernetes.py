@@ -141,17 +141,57 @@ def test_each_process_that_speaks_to_kafka_has_an_account_of_its_own_and_the_oth
             accounts[name] = account
             assert given["SCAD_KAFKA_PASSWORD_FILE"] == f"/run/secrets/{file}"
         assert {path for path in mounted if path.startswith("kafka_")} == ({file} if account else set())
-    assert accounts == {"topics": "scad", "bridge": "bridge", "worker": "worker", "synthetic": "enrol"}
+    assert accounts == {
+        "topics": "scad",
+        "check": "scad",
+        "bridge": "bridge",
+        "worker": "worker",
+        "synthetic": "enrol",
+    }
     assert set(accounts.values()) - {"scad"} <= set(ROLES)
     assert "SCAD_KAFKA_USER" not in SHARED
 
 
 def test_the_house_is_kept_once_a_day_by_the_owner_with_the_keys():
-    (cron,) = (each for each in OBJECTS if each["kind"] == "CronJob")
+    cron = PODS["housekeeping"]
+    assert cron["kind"] == "CronJob"
     assert container("housekeeping")["args"] == ["housekeeping"]
     minute, hour, *rest = cron["spec"]["schedule"].split()
     assert (minute.isdigit(), hour.isdigit(), rest) == (True, True, ["*"] * 3)
     assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_every_hour_somebody_looks_and_one_fault_is_one_failed_job():
+    cron = PODS["check"]
+    assert container("check")["args"] == ["check"]
+    assert cron["spec"]["schedule"].split()[1:] == ["*"] * 4
+    assert (of_job(cron)["backoffLimit"], pod("check")["restartPolicy"]) == (0, "Never")
+    given = {each["name"]: each["value"] for each in container("check")["env"]}
+    composed = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["scad"]["environment"]
+    keys = "SCAD_IDENTITY_KEYS_FILE"  # of the commands that write names: a check reads none
+    assert {name: value for name, value in composed.items() if name not in {keys, *SHARED}} == {
+        **given,
+        **{name: composed[name] for name in ("SCAD_METRICS_HOST", "SCAD_METRICS_PORT")},
+    }
+    (devices,) = (
+        each for each in OBJECTS if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == "devices"
+    )
+    asks = devices["spec"]["ingress"][1]["from"][0]["podSelector"]["matchExpressions"][0]["values"]
+    assert asks == ["bridge", "check"], "or the check could not log in to mosquitto"
+
+
+def test_the_prometheus_that_is_shown_asks_each_process_on_its_port():
+    text = (ROOT / "docs/kubernetes.md").read_text()
+    (block,) = re.findall(r"<!-- scrape: [^>]*-->\n```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    jobs = {job["job_name"]: job for job in yaml.safe_load(block)}
+    composed = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"]
+    # names of jobs are what the rules and dashboards ask for
+    assert set(jobs) == {job["job_name"] for job in composed} - {"prometheus", "writer"}
+    for name, job in jobs.items():
+        kept, port = job["relabel_configs"]
+        assert (kept["regex"], kept["action"]) == (name, "keep")
+        assert [each["containerPort"] for each in container(name)["ports"]] == [int(port["regex"])]
+    assert jobs["feed"]["basic_auth"]["username"] == "prometheus"
 
 
 def test_the_kustomization_brings_every_file_and_the_brokers_own_configuration():
