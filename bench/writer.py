@@ -167,13 +167,13 @@ def _number(conn: psycopg.Connection[Any], query: str, *parameters: str) -> int:
     return int(row[0]) if row else 0
 
 
-def table(lines: list[dict[str, Any]]) -> str:
+def table(figures: dict[str, Any]) -> str:
     """Markdown."""
     shown = [
         "| case | writers | rows/s | CPU s per million: writers | postgres | kafka | memory of one, MiB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for of in lines:
+    for of in figures["writer"]:
         cpu = " | ".join(f"{of['cpu_seconds_per_million'][n]:,.0f}" for n in ("writers", "postgres", "kafka"))
         shown.append(
             f"| {of['case']} | {of['writers']} | {of['rows_per_second']:,} | {cpu} | {of['memory_mib']:,} |"
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
             for case in CASES
             for writers in asked.writers
         ]
-    print(table(figures["writer"]))
+    print(table(figures))
     return 0
 
 
