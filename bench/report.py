@@ -1,6 +1,6 @@
 """Tables and a plot of what the benchmarks kept.
 
-python -m bench.report            # writes docs/benchmarks.svg and prints the tables for docs/benchmarks.md
+python -m bench.report            # fills the pages, draws docs/images/benchmarks.svg, prints every table
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import msgspec
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
 PLOT = DOCS / "images" / "benchmarks.svg"
-PAGES = (DOCS / "benchmarks.md", DOCS / "scale.md")
+README = DOCS.parent / "README.md"
+PAGES = (DOCS / "benchmarks.md", DOCS / "scale.md", README)
 WIDTH, LEFT, ROW, BAR, TOP = 760, 230, 34, 18, 46
 OURS, OTHERS = "#1b6ca8", "#9aa5b1"
 
@@ -36,14 +37,55 @@ def where(figures: dict[str, Any]) -> str:
 def peers_table(figures: dict[str, Any]) -> str:
     """Markdown."""
     lines = [
-        "| | readings/s | CPU s per million | peak memory, MiB | what is durable |",
-        "| --- | ---: | ---: | ---: | --- |",
+        "| | readings/s | CPU s per million | peak memory, MiB | alerts (plain rules) | what is durable |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, of in figures["contenders"].items():
-        shown = f"**{name}**" if name == "scad worker" else name
-        rate, cpu = of["readings_per_second"], of["cpu_seconds_per_million"]
-        lines.append(f"| {shown} | {rate:,} | {cpu:,.1f} | {of['memory_mib']:,} | {of['keeps']} |")
+        cells = [_shown(name), _rates(of), f"{of['cpu_seconds_per_million']:,.1f}", f"{of['memory_mib']:,}"]
+        lines.append(f"| {' | '.join(cells)} | {_alerts(of)} | {of['keeps']} |")
     return "\n".join(lines)
+
+
+def contenders_table(figures: dict[str, Any]) -> str:
+    """Markdown: the same in short."""
+    lines = [
+        "| | readings/s | CPU s per million | peak memory, MiB |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, of in figures["contenders"].items():
+        rate, cpu = of["readings_per_second"], of["cpu_seconds_per_million"]
+        lines.append(f"| {_shown(name)} | {rate:,} | {cpu:,.1f} | {of['memory_mib']:,} |")
+    return "\n".join(lines)
+
+
+def _shown(name: str) -> str:
+    return f"**{name}**" if name == "scad worker" else name
+
+
+def _rates(of: dict[str, Any]) -> str:
+    """The median, and the spread where there are several runs."""
+    runs = of.get("readings_per_second_runs", [])
+    spread = f" ({min(runs):,} to {max(runs):,})" if len(runs) > 1 else ""
+    return f"{of['readings_per_second']:,}{spread}"
+
+
+def _alerts(of: dict[str, Any]) -> str:
+    """Those that were raised, and those that the plain rules raise on the readings that the contender got."""
+    expected = of.get("alerts_expected")
+    return f"{of['alerts']:,}" + (f" ({expected:,})" if expected is not None else "")
+
+
+def growth_table(figures: dict[str, Any]) -> str:
+    """Markdown: readings a second and peak memory by the number of patients."""
+    growth = figures["growth"]
+    heads = " | ".join(f"{of['patients']:,} patients" for of in growth)
+    lines = [f"| readings/s; peak memory, MiB | {heads} |", f"| --- |{' ---: |' * len(growth)}"]
+    for name in growth[0]["contenders"]:
+        found = (of["contenders"][name] for of in growth)
+        cells = " | ".join(f"{of['readings_per_second']:,}; {of['memory_mib']:,}" for of in found)
+        lines.append(f"| {_shown(name)} | {cells} |")
+    counted = " | ".join(f"{of['readings']:,} in {of['days']}" for of in growth)
+    return "\n".join([*lines, f"| *readings, days* | {counted} |"])
 
 
 def peers_plot(figures: dict[str, Any]) -> str:
@@ -117,6 +159,15 @@ def recovery_table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def recovered(figures: dict[str, Any]) -> str:
+    """A sentence: the largest numbers of patients and how soon they are back."""
+    found = [
+        f"one with {of['patients']:,} patients {of['seconds']:,.0f} s after its start ({of['memory_mib']:,} MiB)"
+        for of in figures["recovery"][-2:]
+    ]
+    return f"A worker is back at work: {', '.join(found)}."
+
+
 def database_table(figures: dict[str, Any]) -> str:
     """Markdown: bytes of a reading."""
     written, packed = figures["as_written"], figures["columnstore"]
@@ -180,9 +231,12 @@ def footprint_table(figures: dict[str, Any]) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "peers": ("peers", peers_table),
+    "contenders": ("peers", contenders_table),
+    "growth": ("growth", growth_table),
     "latency": ("latency", latency_table),
     "path": ("latency", path_table),
     "recovery": ("recovery", recovery_table),
+    "recovered": ("recovery", recovered),
     "database": ("database", database_table),
     "million": ("scale", million_table),
     "cores": ("scale", cores_table),
@@ -217,9 +271,12 @@ def main() -> int:
         page.write_text(filled(page.read_text(encoding="utf-8"), results), encoding="utf-8")
     if "peers" in results:
         PLOT.write_text(peers_plot(results["peers"]), encoding="utf-8")
+    for name, (result, shown) in TABLES.items():
+        if result in results:
+            print(f"\n{name} ({where(results[result])})\n\n{shown(results[result])}")
     missing = sorted({result for result, _ in TABLES.values()} - set(results))
     print(
-        f"{', '.join(page.name for page in PAGES)} say what was measured; not measured yet: {missing or 'nothing'}"
+        f"\n{', '.join(page.name for page in PAGES)} say what was measured; not measured yet: {missing or 'nothing'}"
     )
     return 0
 

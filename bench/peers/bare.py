@@ -2,7 +2,7 @@
 
     python -m bench.peers.bare BOOTSTRAP TOPIC PARTITIONS COUNT
 
-The upper bound of what the worker can reach: fetch, decode, evaluate, send signals.
+The upper bound of what the worker can reach: fetch (as much at once as the worker), decode, evaluate, send signals.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from bench.peers.made import name_of, plan
 from bench.peers.stopwatch import Stopwatch
 from devices.readings import Reading, from_wire
 from devices.times import parse_instant
+from streams.agents import FETCH_BYTES, POLL_RECORDS_MAX
 from streams.engine import Engine
 from streams.protocols import load_file, load_published
 from streams.protocols.model import Dated, Library
 from streams.signal import encode_signal
 
 ALERTS = "bench.alerts.bare"
-FETCH = 2_000
-"""As the worker's, so that the engine is called with as many readings at once."""
 
 
 def library(begin_ms: int) -> Library:
@@ -41,13 +40,17 @@ async def run(bootstrap: str, topic: str, partitions: int, count: int, patients:
         engine.apply(state, plans=[plan(number, begin_ms)])
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+        bootstrap_servers=bootstrap,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=FETCH_BYTES,
     )
     watch = Stopwatch(count)
     async with producer, consumer:
         consumer.assign([TopicPartition(topic, partition) for partition in range(partitions)])
         while True:
-            for records in (await consumer.getmany(timeout_ms=500, max_records=FETCH)).values():
+            fetched = await consumer.getmany(timeout_ms=500, max_records=POLL_RECORDS_MAX)
+            for records in fetched.values():
                 work: dict[str, list[Reading]] = {}
                 for record in records:
                     work.setdefault(record.key.decode(), []).append(from_wire(record.value))
@@ -56,6 +59,8 @@ async def run(bootstrap: str, topic: str, partitions: int, count: int, patients:
                         watch.alert(signal.state == "raised")
                         await producer.send(ALERTS, encode_signal(signal), patient.encode())
                 if watch.lap(len(records)):
+                    await producer.flush()
+                    watch.print()
                     return
 
 

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.peers.field import PARTITIONS, SMALL, environment_of_peer
+from bench.peers.field import FEW, PARTITIONS, SOME, environment_of_peer
 from devices.times import format_instant
 from streams import topics
 
 RUN_SECONDS = 1_800.0
 ERRORS_SHOWN = 3_000  # characters
+
+
+Command = tuple[list[str], dict[str, str]]
+"""A program, and variables of its environment."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,8 @@ class Field:
     """Empty, of this run alone."""
     patients: int
     begin_ms: int
-    readings: int
-    small: int
-    """Readings in the small topic."""
+    readings: dict[str, int]
+    """How many are in each topic."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,13 @@ class Contender:
     name: str
     keeps: str
     """What is durable when a reading is done."""
-    command: Callable[[Field], tuple[list[str], dict[str, str]]]
-    small: bool = False
-    """Only the first patients' readings: the rate would make it last an hour."""
+    command: Callable[[Field, str], Command]
+    topic: str = topics.READINGS
+    """Only the first patients' readings where the rate would make it last too long."""
 
     def run(self, field: Field) -> dict[str, Any]:
         """What the contender's stopwatch says. Raises RuntimeError with its last words."""
-        command, more = self.command(field)
+        command, more = self.command(field, self.topic)
         done = subprocess.run(
             command,
             env=environment_of_peer(**more),
@@ -63,28 +66,31 @@ class Contender:
         raise RuntimeError(f"{self.name}: {done.returncode}\n{(done.stdout + done.stderr)[-ERRORS_SHOWN:]}")
 
 
-def _bare(field: Field) -> tuple[list[str], dict[str, str]]:
-    arguments = [field.bootstrap, topics.READINGS, str(PARTITIONS), str(field.readings)]
+def _bare(field: Field, topic: str) -> Command:
+    arguments = [field.bootstrap, topic, str(PARTITIONS), str(field.readings[topic])]
     arguments += [str(field.patients), format_instant(field.begin_ms)]
     return [sys.executable, "-m", "bench.peers.bare", *arguments], {}
 
 
-def _faust(field: Field) -> tuple[list[str], dict[str, str]]:
-    command = [str(field.python), "-m", "bench.peers.faust_taught", "worker", "-l", "warn"]
-    names = {"BOOTSTRAP": field.bootstrap, "TOPIC": SMALL, "COUNT": str(field.small)}
-    return command, {**names, "PARTITIONS": str(PARTITIONS)}
+def _names(field: Field, topic: str) -> dict[str, str]:
+    return {"BOOTSTRAP": field.bootstrap, "TOPIC": topic, "COUNT": str(field.readings[topic])}
 
 
-def _quix(module: str) -> Callable[[Field], tuple[list[str], dict[str, str]]]:
-    def command(field: Field) -> tuple[list[str], dict[str, str]]:
-        arguments = [field.bootstrap, topics.READINGS, str(field.folder / "state"), str(field.readings)]
+def _faust(field: Field, topic: str) -> Command:
+    command = [str(field.python), "-m", "bench.peers.faust_taught", "worker", "-l", "warn", "--without-web"]
+    return command, {**_names(field, topic), "PARTITIONS": str(PARTITIONS)}
+
+
+def _quix(module: str) -> Callable[[Field, str], Command]:
+    def command(field: Field, topic: str) -> Command:
+        arguments = [field.bootstrap, topic, str(field.folder / "state"), str(field.readings[topic])]
         return [str(field.python), "-m", f"bench.peers.{module}", *arguments], {}
 
     return command
 
 
-def _bytewax(recovery: bool) -> Callable[[Field], tuple[list[str], dict[str, str]]]:
-    def command(field: Field) -> tuple[list[str], dict[str, str]]:
+def _bytewax(recovery: bool) -> Callable[[Field, str], Command]:
+    def command(field: Field, topic: str) -> Command:
         program = [str(field.python), "-m", "bytewax.run", "bench.peers.bytewax_state:flow"]
         if recovery:
             store = field.folder / "recovery"
@@ -93,8 +99,7 @@ def _bytewax(recovery: bool) -> Callable[[Field], tuple[list[str], dict[str, str
                 [str(field.python), "-m", "bytewax.recovery", str(store), str(PARTITIONS)], check=True
             )
             program += ["-r", str(store), "-s", "2", "-b", "0"]  # a snapshot every 2 s
-        names = {"BOOTSTRAP": field.bootstrap, "TOPIC": topics.READINGS, "COUNT": str(field.readings)}
-        return program, names
+        return program, _names(field, topic)
 
     return command
 
@@ -102,12 +107,12 @@ def _bytewax(recovery: bool) -> Callable[[Field], tuple[list[str], dict[str, str
 BARE = Contender("bare loop, the same engine", "nothing", _bare)
 PEERS = (
     Contender("Quix Streams, state", "state in RocksDB and a changelog, every 5 s", _quix("quix_state")),
-    Contender("Quix Streams, windows", "state in RocksDB and a changelog, every 5 s", _quix("quix_windows")),
+    Contender(
+        "Quix Streams, windows", "state in RocksDB and a changelog, every 5 s", _quix("quix_windows"), SOME
+    ),
     Contender("Bytewax, state in memory", "nothing", _bytewax(False)),
     Contender("Bytewax, recovery store", "state in SQLite, every 2 s", _bytewax(True)),
-    Contender(
-        "Faust as its manual teaches", "each window in a changelog, not waited for", _faust, small=True
-    ),
+    Contender("Faust as its manual teaches", "each window in a changelog, not waited for", _faust, FEW),
 )
 WORKER = "scad worker"
 WORKER_KEEPS = "state, signals and offsets in Kafka, acknowledged before a batch is done"

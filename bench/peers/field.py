@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
 
 from bench.peers.made import DAY_MS, PLANNED_DAYS_BEFORE, PROTOCOL, Row, plan
 from bench.processes import cpu_seconds, memory_mib, scrape, total
@@ -23,15 +24,17 @@ from streams.kafka import SPECS, TopicSpec, ensure_topics
 from streams.plans import ProtocolVersion
 
 PARTITIONS = 4
-SMALL = "bench.small"
-"""The first patients only, for a contender that would need an hour for all."""
+SOME, FEW = "bench.some", "bench.few"
+"""The first patients only, each with a whole history: for contenders that would need minutes or an hour for all."""
 KEPT = {"retention.ms": "-1"}
 """The readings are weeks old by their timestamps, and must not be taken for old ones."""
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.1
 READY_SECONDS = 120.0
 READINGS_SECONDS = 1_800.0
 LINGER_MS = 20
 SENT_AT_ONCE = 5_000
+BATCH_BYTES = 1 << 18
+BATCHES_AT_ONCE = 64
 
 ALERTS = ("bare", "faust", "quix-state", "quix-windows", "bytewax")
 
@@ -42,7 +45,7 @@ def settings(kafka: Kafka) -> Settings:
 
 async def _send(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes, int | None]]) -> None:
     async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap, linger_ms=LINGER_MS, max_batch_size=1 << 18
+        bootstrap_servers=bootstrap, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES
     ) as producer:
         waiting: list[Any] = []
         for key, value, at_ms in records:
@@ -56,14 +59,39 @@ async def _send(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes
 def make_topics(kafka: Kafka) -> None:
     """Every topic anew."""
     kafka.delete_topics()
-    names = (SMALL, *(f"bench.alerts.{name}" for name in ALERTS))
+    names = (SOME, FEW, *(f"bench.alerts.{name}" for name in ALERTS))
     specs = [TopicSpec(spec.name, {**spec.config, **KEPT}) for spec in (*SPECS, *map(TopicSpec, names))]
     asyncio.run(ensure_topics(settings(kafka), specs))
 
 
 def fill(kafka: Kafka, topic: str, rows: Iterable[Row]) -> None:
     """The records' timestamps are the instants of measurement, so that frameworks have event time."""
-    asyncio.run(_send(kafka.bootstrap, topic, ((p.encode(), value, at) for at, p, value in rows)))
+    asyncio.run(_fill(kafka.bootstrap, topic, rows))
+
+
+async def _fill(bootstrap: str, topic: str, rows: Iterable[Row]) -> None:
+    """Whole batches made here, each partition in order: a million records in seconds."""
+    partitions = list(range(PARTITIONS))
+    place, places = DefaultPartitioner(), dict[str, int]()
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=BATCH_BYTES) as producer:
+        building = {partition: producer.create_batch() for partition in partitions}
+        sent: list[Any] = []
+        for at_ms, patient, value in rows:
+            key = patient.encode()
+            partition = places.get(patient)
+            if partition is None:
+                partition = places[patient] = place(key, partitions, partitions)
+            if building[partition].append(timestamp=at_ms, key=key, value=value) is None:  # it is full
+                sent.append(await producer.send_batch(building[partition], topic, partition=partition))
+                building[partition] = producer.create_batch()
+                building[partition].append(timestamp=at_ms, key=key, value=value)
+            if len(sent) >= BATCHES_AT_ONCE:
+                await asyncio.gather(*sent)
+                sent.clear()
+        for partition, batch in building.items():
+            if batch.record_count():
+                sent.append(await producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*sent)
 
 
 def publish_plans(kafka: Kafka, patients: int, begin_ms: int) -> None:

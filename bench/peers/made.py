@@ -48,11 +48,14 @@ def readings(seed: int, patients: int, days: int, begin_ms: int) -> Iterator[Row
 
 
 def plan(number: int, begin_ms: int) -> CarePlan:
-    """Every patient is on the three rules."""
+    """Every patient is on the three rules; days are those of UTC, as every contender counts them."""
     from devices.times import format_instant
 
     version = PlanVersion(
-        version=1, from_=format_instant(begin_ms - PLANNED_DAYS_BEFORE * DAY_MS), protocols=(PROTOCOL,)
+        version=1,
+        from_=format_instant(begin_ms - PLANNED_DAYS_BEFORE * DAY_MS),
+        protocols=(PROTOCOL,),
+        time_zone="UTC",
     )
     return CarePlan(patient=name_of(number), versions=(version,))
 

@@ -1,6 +1,7 @@
 """Quix Streams with its stateful `filter`/`apply`: a state for each key, kept in RocksDB and a changelog topic.
 
-Documentation, "Stateful processing": `sdf.apply(function, stateful=True)`, `state.get`, `state.set`.
+Documentation, "Stateful Applications": `sdf.apply(function, stateful=True)`. Values in a state are JSON unless they
+are bytes (`state.get_bytes`, `state.set_bytes`): a rule's state is packed, a quarter of what it is in JSON.
 """
 
 # mypy: ignore-errors
@@ -8,13 +9,12 @@ Documentation, "Stateful processing": `sdf.apply(function, stateful=True)`, `sta
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 from quixstreams import Application, State
 
-from bench.peers.rules import VALUE, judge
+from bench.peers.rules import RULES, VALUE, judge
 from bench.peers.stopwatch import Stopwatch
 
 
@@ -32,8 +32,10 @@ def main() -> None:
 
     def rules(reading: dict[str, Any], _key: Any, at_ms: int, _headers: Any, state: State) -> Any:
         kind = reading["kind"]
-        after, raised = judge(state.get(kind), kind, at_ms, reading["values"][VALUE[kind]])
-        state.set(kind, after)
+        kept = state.get_bytes(kind)
+        rule = RULES[kind].unpack(kept) if kept else RULES[kind]()
+        raised = judge(rule, at_ms, reading["values"][VALUE[kind]])
+        state.set_bytes(kind, rule.pack())
         if watch.lap():
             app.stop()
         return None if raised is None else [reading["patient"], kind, raised]
@@ -41,9 +43,9 @@ def main() -> None:
     raised = sdf.apply(rules, stateful=True, metadata=True)
     raised = raised[raised.apply(lambda alert: alert is not None)]
     raised.update(lambda _: watch.alert()).to_topic(alerts)
-    app.run()
+    app.run()  # ends when the last checkpoint is committed
+    watch.print()
 
 
 if __name__ == "__main__":
     main()
-    os._exit(0)

@@ -1,7 +1,9 @@
-"""Quix Streams with its windows: hopping windows and built-in aggregations, one branch for each rule.
+"""Quix Streams with its windows and its built-in aggregations, one branch for each rule.
 
-Documentation, "Windowing" and "Aggregations": `hopping_window(...).agg(...).current()` gives the present value of
-each window that a reading belongs to. Mean and squares stand for the median, which the library has not.
+Documentation, "Windowing" and "Aggregations": `sliding_window` for the weight, which comes once a day; `hopping_window`
+for the others, where a reading is in as many windows as there are steps. `.current()` gives each window that a
+reading has changed; a rule looks at the oldest of them, the fullest. Mean and squares stand for the median, which the
+library has not.
 """
 
 # mypy: ignore-errors
@@ -9,17 +11,18 @@ each window that a reading belongs to. Mean and squares stand for the median, wh
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import timedelta
 from typing import Any
 
-from quixstreams import Application
-from quixstreams.dataframe.windows import Count, Mean, Min, Sum
+from quixstreams import Application, State
+from quixstreams.dataframe import StreamingDataFrame
+from quixstreams.dataframe.windows import Count, Latest, Max, Mean, Min, Sum
 
 from bench.peers.stopwatch import Stopwatch
 
-DAY = timedelta(days=1)
+DAY, QUARTER = timedelta(days=1), timedelta(hours=6)
+DAY_MS, QUARTER_MS = 86_400_000, 21_600_000
 
 
 def main() -> None:
@@ -35,47 +38,58 @@ def main() -> None:
     watch = Stopwatch(int(count))
 
     weight = sdf[sdf["kind"] == "body-weight"].apply(lambda reading: {"kg": reading["values"]["weight"]})
-    weight = (
-        weight.hopping_window(3 * DAY, DAY, name="weight").agg(lowest=Min("kg"), mean=Mean("kg")).current()
-    )
-    weight = weight[weight.apply(lambda window: window["mean"] - window["lowest"] >= 2.0)]
+    weight = weight.sliding_window(3 * DAY, name="weight").agg(now=Latest("kg"), lowest=Min("kg")).current()
+    weight["gain"] = weight["now"] - weight["lowest"]
 
-    rate = sdf[sdf["kind"] == "heart-rate"].apply(_rate)
-    rate = (
-        rate.hopping_window(14 * DAY, DAY, name="rate")
-        .agg(n=Count(), mean=Mean("rate"), squares=Mean("square"))
-        .current()
-    )
-    rate = rate[rate.apply(_scattered)]
+    rate = sdf[sdf["kind"] == "heart-rate"].apply(_rate, metadata=True)
+    rate = rate.hopping_window(14 * DAY, DAY, name="rate")
+    rate = rate.agg(
+        n=Count(), now=Latest("rate"), mean=Mean("rate"), squares=Mean("square"), at=Max("at")
+    ).current()
+    rate = rate[(rate["end"] - rate["at"] <= DAY_MS) & (rate["n"] >= 28)]  # the fullest
+    rate["z"] = rate.apply(_z)
 
-    glucose = sdf[sdf["kind"] == "glucose"].apply(
-        lambda reading: {"low": int(reading["values"]["glucose"] < 54)}
-    )
-    glucose = (
-        glucose.hopping_window(DAY, timedelta(hours=6), name="glucose")
-        .agg(n=Count(), low=Sum("low"))
-        .current()
-    )
-    glucose = glucose[
-        glucose.apply(lambda window: window["n"] >= 200 and window["low"] / window["n"] >= 0.01)
-    ]
+    glucose = sdf[sdf["kind"] == "glucose"].apply(_glucose, metadata=True)
+    glucose = glucose.hopping_window(DAY, QUARTER, name="glucose")
+    glucose = glucose.agg(n=Count(), low=Sum("low"), at=Max("at")).current()
+    glucose = glucose[(glucose["end"] - glucose["at"] <= QUARTER_MS) & (glucose["n"] >= 202)]
+    glucose["share"] = glucose["low"] / glucose["n"] * 100
 
-    for raised in (weight, rate, glucose):
+    for measured, name, limit in ((weight, "gain", 2.0), (rate, "z", 3.0), (glucose, "share", 1.0)):
+        raised = _begins(measured, name, limit)
         raised.update(lambda _: watch.alert()).to_topic(alerts)
     sdf.update(lambda _: app.stop() if watch.lap() else None)  # the last branch: what is before it is done
-    app.run()
+    app.run()  # ends when the last checkpoint is committed
+    watch.print()
 
 
-def _rate(reading: dict[str, Any]) -> dict[str, float]:
+def _begins(measured: StreamingDataFrame, name: str, limit: float) -> StreamingDataFrame:
+    """The windows whose measure has reached its limit and was below it before."""
+
+    def begins(window: dict[str, Any], state: State) -> bool:
+        beyond, before = window[name] >= limit, state.get(name, False)
+        if beyond != before:
+            state.set(name, beyond)
+        return beyond and not before
+
+    return measured.filter(begins, stateful=True)
+
+
+def _rate(reading: dict[str, Any], _key: Any, at_ms: int, _headers: Any) -> dict[str, float]:
     rate = reading["values"]["heart_rate"]
-    return {"rate": rate, "square": rate * rate}
+    return {"rate": rate, "square": rate * rate, "at": at_ms}
 
 
-def _scattered(window: dict[str, Any]) -> bool:
-    variance = window["squares"] - window["mean"] ** 2
-    return bool(window["n"] >= 28 and variance > 10.0**2)
+def _glucose(reading: dict[str, Any], _key: Any, at_ms: int, _headers: Any) -> dict[str, int]:
+    return {"low": int(reading["values"]["glucose"] < 54), "at": at_ms}
+
+
+def _z(window: dict[str, Any]) -> float:
+    scatter = (
+        (window["squares"] - window["mean"] ** 2) ** 0.5 if window["squares"] > window["mean"] ** 2 else 0.0
+    )
+    return (window["now"] - window["mean"]) / max(scatter, 3.0)
 
 
 if __name__ == "__main__":
     main()
-    os._exit(0)

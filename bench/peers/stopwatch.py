@@ -1,4 +1,4 @@
-"""How every contender is measured: from its first reading to its last, from within its own process."""
+"""How every peer is measured: from its first reading to its last commit, from within its own process."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from time import perf_counter, process_time
 
 
 class Stopwatch:
-    """Call `lap()` once a reading, at the end of the work on it, and `alert()` once an alert."""
+    """Call `lap()` at the end of the work on a reading or a batch, `alert()` once an alert, and `print()` when the last
+    commit is done, where the library says when that is.
+
+    The first lap starts the watch and its readings are not counted: what was done before is the start.
+    """
 
     def __init__(self, expected: int) -> None:
         self.expected = expected
         self.seen = 0
+        self.first = 0
         self.alerts = 0
         self._began = (0.0, 0.0)
 
     def lap(self, readings: int = 1) -> bool:
-        """Whether that was the last reading; then the result has been printed."""
+        """Whether that was the last reading."""
         if not self.seen:
+            self.first = readings
             self._began = (perf_counter(), process_time())
         self.seen += readings
-        if self.seen < self.expected:
-            return False
-        self.print()
-        return True
+        return self.seen >= self.expected
 
     def alert(self, alerts: int = 1) -> None:
         self.alerts += alerts
@@ -34,7 +37,7 @@ class Stopwatch:
         """One line of JSON on standard output."""
         began, cpu = self._began
         result = {
-            "readings": self.seen,
+            "readings": self.seen - self.first,
             "seconds": perf_counter() - began,
             "cpu_seconds": process_time() - cpu,
             "memory_mib": _peak_mib(),

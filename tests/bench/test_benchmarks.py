@@ -13,7 +13,7 @@ from bench.peers import __main__ as peers
 from bench.peers import made
 from bench.peers.bare import library
 from bench.peers.contenders import BARE, PEERS, WORKER
-from bench.peers.rules import judge
+from bench.peers.rules import RULES, VALUE, WeightGain, judge
 from bench.peers.stopwatch import Stopwatch
 from devices.readings import Reading, from_wire
 from devices.times import format_instant
@@ -24,6 +24,7 @@ from streams.record import load_state
 
 BEGIN_MS = 1_790_000_000_000 // made.DAY_MS * made.DAY_MS
 DAYS = 16
+PATIENTS = 20
 
 CIRCUMSTANCES: dict[str, Any] = {
     "date": "2026-11-22T12:00:00+00:00",
@@ -31,6 +32,12 @@ CIRCUMSTANCES: dict[str, Any] = {
     "load_average_before": [0.1],
     "load_average_after": [2.0],
 }
+
+
+RUNS: list[dict[str, Any]] = [
+    {"readings": 1_000, "seconds": seconds, "cpu_seconds": 1.0, "memory_mib": 1.0}
+    for seconds in (1.0, 2.0, 4.0)
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,30 +66,61 @@ def test_the_three_rules_are_a_protocol_that_the_engine_evaluates(rows: list[mad
 
 
 def test_the_rules_of_the_peers_raise_once_until_they_have_been_below_again() -> None:
-    state, raised = None, []
+    rule, raised = WeightGain(), []
     for day, kg in enumerate((80.0, 80.2, 82.5, 82.6, 82.6, 82.6, 82.6, 85.0)):
-        state, measure = judge(state, "body-weight", day * made.DAY_MS, kg)
-        raised.append(measure is not None)
+        raised.append(judge(rule, day * made.DAY_MS, kg) is not None)
     assert raised == [False, False, True, False, False, False, False, True]
 
 
+def test_a_peers_rule_goes_on_from_its_bytes(rows: list[made.Row]) -> None:
+    kept: dict[tuple[str, str], bytes] = {}
+    alerts = 0
+    for at_ms, patient, value in rows:
+        reading = from_wire(value)
+        key, rule = (patient, reading.kind), RULES[reading.kind]()
+        rule = RULES[reading.kind].unpack(kept[key]) if key in kept else rule
+        alerts += judge(rule, at_ms, reading.values[VALUE[reading.kind]]) is not None
+        kept[key] = rule.pack()
+    assert alerts == peers.alerts_of(rows) > 0
+
+
+def test_the_peers_rules_raise_what_the_engine_raises() -> None:
+    engine = Engine(library(BEGIN_MS - 30 * made.DAY_MS), silence_by_ticks=True)
+    rows = list(made.readings(7, PATIENTS, DAYS, BEGIN_MS))
+    ours = 0
+    for number in range(PATIENTS):
+        state = engine.new_state(made.name_of(number))
+        engine.apply(state, plans=[made.plan(number, BEGIN_MS)])
+        mine: list[Reading] = [from_wire(value) for _, name, value in rows if name == state.patient]
+        ours += sum(signal.state == "raised" for signal in engine.apply(state, mine))
+    assert ours > PATIENTS // 2
+    assert abs(peers.alerts_of(rows) - ours) <= 1  # the median is taken once a day, and not with each reading
+
+
 def test_a_stopwatch_tells_readings_time_and_memory(capfd: pytest.CaptureFixture[str]) -> None:
-    watch = Stopwatch(expected=3)
-    assert [watch.lap(), watch.lap(2)] == [False, True]
-    assert re.search(r'RESULT \{"readings": 3, "seconds": .*"memory_mib": [1-9]', capfd.readouterr().out)
+    watch = Stopwatch(expected=4)
+    assert [watch.lap(2), watch.lap(), watch.lap()] == [False, False, True]
+    watch.print()
+    found = capfd.readouterr().out
+    assert re.search(r'RESULT \{"readings": 2, "seconds": .*"memory_mib": [1-9]', found), (
+        "the first lap is not counted"
+    )
 
 
 def contenders(**rates: int) -> dict[str, Any]:
-    line = {"cpu_seconds_per_million": 1.0, "memory_mib": 1, "keeps": "nothing"}
+    line = {"cpu_seconds_per_million": 1.0, "memory_mib": 1, "keeps": "nothing", "alerts": 246}
     return {name: {"readings_per_second": rate, **line} for name, rate in rates.items()}
 
 
 def test_every_contender_has_a_goal_and_one_that_is_missed_is_named() -> None:
     assert {contender.name for contender in (BARE, *PEERS)} == set(peers.GOALS)
-    theirs = {name: {"readings_per_second": 1_000} for name in peers.GOALS}
-    assert peers.missed({WORKER: {"readings_per_second": 30_000}, **theirs}) == []
-    (fault,) = peers.missed({WORKER: {"readings_per_second": 2_500}, **theirs})
+    theirs = contenders(**dict.fromkeys(peers.GOALS, 1_000))
+    assert peers.missed(contenders(**{WORKER: 30_000}) | theirs) == []
+    (fault,) = peers.missed(contenders(**{WORKER: 2_500}) | theirs)
     assert "Faust" in fault
+    theirs[BARE.name]["alerts"] = 245
+    (fault,) = peers.missed(contenders(**{WORKER: 30_000}) | theirs)
+    assert "245" in fault
 
 
 def test_the_goals_of_latency_and_recovery_are_judged() -> None:
@@ -108,6 +146,27 @@ def test_a_table_stands_where_the_page_wants_it_and_again_in_the_same_place() ->
 def test_the_pages_have_a_place_for_every_table() -> None:
     found = [name for page in report.PAGES for name in re.findall(r"<!-- begin (\w+) -->", page.read_text())]
     assert sorted(found) == sorted(report.TABLES)
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    text = report.README.read_text(encoding="utf-8")
+    assert report.filled(text, report.kept()) == text, "python -m bench.report"
+
+
+def test_growth_is_shown_by_the_number_of_patients() -> None:
+    growth = [
+        {"patients": n, "days": 2, "readings": 600_000, "contenders": contenders(**{WORKER: rate})}
+        for n, rate in ((300, 70_000), (10_000, 50_000))
+    ]
+    table = report.growth_table({"growth": growth})
+    assert "| **scad worker** | 70,000; 1 | 50,000; 1 |" in table
+
+
+def test_the_spread_and_the_alerts_stand_beside_the_median() -> None:
+    line = peers.line("nothing", 247, [run | {"alerts": 246} for run in RUNS])
+    table = report.peers_table({"contenders": {WORKER: line}})
+    assert "| 500 (250 to 1,000) |" in table
+    assert "246 (247)" in table
 
 
 def test_a_patient_year_costs_what_its_readings_cost() -> None:
