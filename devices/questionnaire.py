@@ -282,7 +282,11 @@ def _checked(
     """One file; `choices` are those of all questions so far, to which the file's are added."""
     try:
         document = msgspec.convert(tomllib.loads(data.decode()), _File)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (
+        ValueError,
+        RecursionError,
+        msgspec.ValidationError,
+    ) as error:  # tomllib's own are no TOMLDecodeError only
         raise QuestionnaireError(f"{name}: {error}") from None
     for label, value in (("name", document.name), ("version", document.version), ("source", document.source)):
         _need(bool(value), name, label, "is empty")

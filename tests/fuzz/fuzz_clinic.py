@@ -16,7 +16,7 @@ import fuzz_messages as valid
 import msgspec
 from fuzz_engine import check_state, engine_takes, library
 from fuzz_mutation import message, mutate_bytes, mutate_tree, tree, write
-from fuzz_targets import CPU_SECONDS, DEVICE_TARGETS, Target, scratch, within
+from fuzz_targets import CPU_SECONDS, Target, scratch, within
 
 from alerts.enrolment import EnrolmentError, parse_enrolment
 from devices.decode import decode_payload
@@ -424,5 +424,4 @@ CLINIC_TARGETS = (
     Target("receipt-record", make_receipt_record, check_receipt_record),
 )
 
-TARGETS: dict[str, Target] = {target.name: target for target in (*DEVICE_TARGETS, *CLINIC_TARGETS)}
 Check = Callable[[bytes], str]

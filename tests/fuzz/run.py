@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(1, str(Path(__file__).parents[2]))
 
-from fuzz_clinic import TARGETS
 from fuzz_loop import as_json, keeper, run, summary
+from fuzz_records import TARGETS
 
 
 def main() -> int:

@@ -14,13 +14,16 @@ from types import SimpleNamespace
 import fuzz_messages as valid
 import msgspec
 import pytest
-from fuzz_clinic import TARGETS, sample_readings
+from fuzz_clinic import sample_readings
 from fuzz_engine import library
+from fuzz_records import TARGETS
 
 from alerts.enrolment import EnrolmentError, parse_enrolment
 from devices.decode import decode_payload
 from devices.ledger import BadReceiptError, parse_receipt
 from devices.payload import identity, split
+from devices.questionnaire import QuestionnaireError
+from devices.questionnaire import read as read_questionnaires
 from devices.readings import Reading, Refusal
 from devices.status import BadStatusError, Status, parse_status
 from devices.times import BadTimeError, parse_instant
@@ -234,6 +237,15 @@ def test_an_unknown_zone_of_a_care_team_is_a_fault_of_the_file() -> None:
 def test_a_toml_file_that_the_parser_cannot_bear_is_no_toml(text: bytes) -> None:
     with pytest.raises(EnrolmentError, match="no TOML"):
         parse_enrolment(text, "f.toml", library())
+
+
+@pytest.mark.parametrize("text", [b"x = " + b"[" * 100_000, b"x = " + b"9" * 5_000])
+def test_a_questionnaire_that_the_parser_cannot_bear_is_refused_by_its_name(
+    text: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "1.toml").write_bytes(text)
+    with pytest.raises(QuestionnaireError, match=r"1\.toml"):
+        read_questionnaires(tmp_path)
 
 
 def test_a_ledger_whose_ranges_are_damaged_is_refused() -> None:

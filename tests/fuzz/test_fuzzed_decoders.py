@@ -7,9 +7,9 @@ from random import Random
 
 import fuzz_messages as valid
 import pytest
-from fuzz_clinic import TARGETS
 from fuzz_loop import Failure, Tally, attempt, minimised, run
 from fuzz_mutation import bomb
+from fuzz_records import TARGETS
 from fuzz_targets import Target, check_line, check_payload
 from hypothesis import given, settings
 from hypothesis import strategies as st
