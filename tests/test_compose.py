@@ -121,7 +121,16 @@ def test_only_devices_and_the_page_reach_in_and_the_page_from_this_machine_alone
     }
     assert COMPOSE["networks"]["core"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if "edge" in service["networks"]}
-    assert outside == {"mosquitto", "feed", "grafana", "escalation"}
+    assert outside == {"mosquitto", "feed", "grafana", "escalation", "prometheus"}
+
+
+def test_volumes_have_the_names_that_the_documentation_says():
+    named = set()
+    for page in ("operation", "backup"):
+        named |= set(re.findall(r"\bscad_([a-z]+):/", (ROOT / f"docs/{page}.md").read_text()))
+    assert COMPOSE["name"] == "scad"
+    assert named == {"timescaledb"}
+    assert named <= set(COMPOSE["volumes"])
 
 
 @each_service
@@ -256,7 +265,8 @@ def test_the_cluster_id_is_one_that_kafka_accepts():
 def test_prometheus_scrapes_what_shows_metrics():
     config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    assert set(jobs) == {"prometheus", "bridge", "worker", "escalation", "feed"}
+    assert set(jobs) == {"prometheus", "bridge", "worker", "writer", "escalation", "feed"}
+    assert jobs["writer"]["dns_sd_configs"][0]["port"] == int(environment_of("worker")["SCAD_METRICS_PORT"])
     for name, port in (
         *((name, environment_of(name)["SCAD_METRICS_PORT"]) for name in ("bridge", "worker", "escalation")),
         ("feed", environment_of("feed")["SCAD_FEED_PORT"]),
@@ -267,6 +277,79 @@ def test_prometheus_scrapes_what_shows_metrics():
     login = jobs["feed"]["basic_auth"]
     assert login["password_file"].removeprefix(SECRETS_DIR) in SERVICES["prometheus"]["secrets"]
     assert any(f"account add {login['username']} --role engineer" in line for line in lines_of("init"))
+
+
+def test_alerts_go_to_whoever_is_named_and_to_nobody_before():
+    config = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
+    ((named,),) = (manager["file_sd_configs"] for manager in config["alerting"]["alertmanagers"])
+    volumes = [volume.split(":") for volume in SERVICES["prometheus"]["volumes"]]
+    (folder,) = (
+        source
+        for source, target, *_ in volumes
+        if target == "/etc/prometheus/" + named["files"][0].split("/")[0]
+    )
+    assert [yaml.safe_load(path.read_text()) for path in (ROOT / folder).iterdir()] == [[]]
+    assert any(word.startswith("--web.external-url=") for word in SERVICES["prometheus"]["command"])
+
+
+def block_of(page: str, name: str) -> str:
+    text = (ROOT / f"docs/{page}.md").read_text()
+    (found,) = re.findall(rf"<!-- {name}: [^>]*-->\n```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def test_the_alertmanager_that_is_shown_gets_every_severity_to_a_receiver_that_exists():
+    config = yaml.safe_load(block_of("runbooks", "alertmanager"))
+    assert set(config) == {"global", "route", "time_intervals", "receivers"}  # of Alertmanager 0.28
+    receivers = {receiver["name"] for receiver in config["receivers"]}
+    times = {interval["name"] for interval in config["time_intervals"]}
+    routes = [config["route"], *config["route"]["routes"]]
+    known = {
+        "receiver",
+        "group_by",
+        "group_wait",
+        "repeat_interval",
+        "routes",
+        "matchers",
+        "active_time_intervals",
+    }
+    for route in routes:
+        assert set(route) <= known
+        assert route["receiver"] in receivers
+        assert set(route.get("active_time_intervals", ())) <= times
+    matched = {matcher for route in routes for matcher in route.get("matchers", ())}
+    assert matched == {'severity="page"', 'severity="ticket"'}
+    for receiver in config["receivers"]:
+        for mail in receiver["email_configs"]:
+            assert "/runbooks/#{{ .Labels.alertname | toLower }}" in mail["text"]  # its sections are named so
+    (named,) = yaml.safe_load(block_of("runbooks", "named"))
+    assert named["targets"] == ["alertmanager:9093"]
+
+
+OVERRIDES = {
+    f"{page}-{number}": block
+    for page in ("operation", "backup", "runbooks")
+    for number, block in enumerate(
+        re.findall(
+            r"^```yaml\n(services:.*?)^```", (ROOT / f"docs/{page}.md").read_text(), re.MULTILINE | re.DOTALL
+        )
+    )
+}
+
+
+@pytest.mark.parametrize("name", sorted(OVERRIDES))
+def test_docker_compose_accepts_each_override_that_is_shown(name, docker_compose, tmp_path):
+    assert {each.split("-")[0] for each in OVERRIDES} == {"operation", "backup", "runbooks"}
+    override = tmp_path / "compose.override.yaml"
+    override.write_text(OVERRIDES[name])
+    command = [docker_compose, "-f", ROOT / "compose.yaml", "-f", override, "config", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    merged, shown = json.loads(done.stdout), yaml.safe_load(OVERRIDES[name])
+    for service, added in shown["services"].items():
+        assert set(added) <= set(merged["services"][service])
+        image = SERVICES.get(service, added).get("image", added.get("image"))
+        assert merged["services"][service]["image"] == image
 
 
 def test_promtool_accepts_the_configuration(promtool):
