@@ -75,7 +75,10 @@ async def _topics(admin: AIOKafkaAdminClient, settings: Settings) -> list[Findin
     missing = [spec.name for spec in SPECS if spec.name not in there]
     found = []
     if missing:
-        remedy = "any bridge or worker makes them when it starts, with SCAD_PARTITIONS and SCAD_REPLICATION"
+        remedy = (
+            "`scad kafka prepare` makes them, with SCAD_PARTITIONS and SCAD_REPLICATION (with containers the service "
+            "`topics` does: see its log); where Kafka has no access lists any bridge or worker makes them too"
+        )
         found.append(fault(PART, f"no topic {', '.join(missing)}", remedy))
     for topic in await admin.describe_topics([spec.name for spec in SPECS if spec.name in there]):
         name, partitions = topic["topic"], topic["partitions"]

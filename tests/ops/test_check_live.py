@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import psycopg
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from deployed import ComposedMosquitto, make_secrets, need_openssl
@@ -19,6 +22,8 @@ from typer.testing import CliRunner
 from alerts.schema import apply_schema
 from scad.backups import Backup, Folder
 from scad.checks import Finding, check_all
+from scad.checks import database as database_checks
+from scad.checks import kafka as kafka_checks
 from scad.checks.certificates import check_certificates
 from scad.checks.database import check_database
 from scad.checks.kafka import check_kafka
@@ -29,7 +34,7 @@ from scad.main import build_app
 from scad.services import Kafka, Mosquitto, free_port
 from scad.settings import Settings
 from streams import topics
-from streams.kafka import ensure_topics, make_consumer, started
+from streams.kafka import WORKER_GROUP, ensure_topics, make_consumer, make_producer, started
 
 pytestmark = pytest.mark.slow
 
@@ -100,9 +105,11 @@ async def alter(settings: Settings, topic: str, **config: str) -> None:
         await admin.close()
 
 
-def test_topics_replicas_and_who_is_at_work_are_looked_at(fresh_kafka: Kafka):
+def test_topics_replicas_and_who_is_at_work_are_looked_at(
+    fresh_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+):
     settings = Settings(kafka=fresh_kafka.bootstrap, partitions=2)
-    assert "makes them when it starts" in named(check_kafka(settings), "no topic", topics.READINGS).remedy
+    assert "scad kafka prepare" in named(check_kafka(settings), "no topic", topics.READINGS).remedy
     asyncio.run(ensure_topics(settings))
 
     async def with_a_writer() -> list[Finding]:
@@ -127,6 +134,35 @@ def test_topics_replicas_and_who_is_at_work_are_looked_at(fresh_kafka: Kafka):
     more = msgspec.structs.replace(settings, partitions=4, replication=3)
     assert any("SCAD_PARTITIONS is 4" in what for what in faults(check_kafka(more)))
     assert any("SCAD_REPLICATION is 3" in what for what in faults(check_kafka(more)))
+    one = msgspec.structs.replace(settings, partitions=1)  # as if a worker more than partitions had joined
+
+    async def two_workers() -> list[Finding]:
+        first = TopicPartition(topics.READINGS, 0)
+        before = make_consumer(settings, client_id="before", group_id=WORKER_GROUP)
+        producer = await make_producer(settings, "check")
+        try:
+            await before.start()
+            before.assign([first])
+            await before.commit({first: 0})
+            for _ in range(2):
+                await producer.send_and_wait(topics.READINGS, b"{}", partition=0)
+        finally:
+            await before.stop()
+            await producer.stop()
+        joined = [
+            make_consumer(settings, topics.READINGS, client_id=f"w{n}", group_id=WORKER_GROUP) for n in (1, 2)
+        ]
+        try:
+            await asyncio.gather(*(started(each, settings) for each in joined))
+            return await asyncio.to_thread(check_kafka, one)
+        finally:
+            for each in joined:
+                await each.stop()
+
+    monkeypatch.setattr(kafka_checks, "BEHIND_RECORDS", 1)
+    found = asyncio.run(two_workers())
+    assert "nothing to do" in named(found, "2 workers share 1 partitions").remedy
+    assert "more workers" in named(found, "2 records behind").remedy
     away = msgspec.structs.replace(settings, kafka=f"127.0.0.1:{free_port()}")
     assert "is Kafka running" in named(check_kafka(away), "does not answer").remedy
 
@@ -199,6 +235,39 @@ def test_certificates_are_named_with_the_day_on_which_they_end(mosquitto: Mosqui
             == "fault"
         )
     assert named(check_certificates(settings, now), "no TLS").state == "fault"
+
+
+def test_a_disk_warns_below_a_tenth_and_is_a_fault_below_a_fiftieth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    states = {}
+    for free in (10, 9, 2, 1):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(total=100, free=free))
+        (finding,) = check_disk(tmp_path)
+        states[free] = finding.state
+        assert ("make room" in finding.remedy) is (finding.state != "ok")
+    assert states == {10: "ok", 9: "warning", 2: "warning", 1: "fault"}
+
+
+def test_four_fifths_of_the_connections_are_a_warning(
+    store: psycopg.Connection[tuple[object, ...]], database: str, monkeypatch: pytest.MonkeyPatch
+):
+    (most,) = store.execute("select current_setting('max_connections')::int").fetchone() or (0,)
+    (used,) = store.execute(
+        "select count(*) + 1 from pg_stat_activity where backend_type = 'client backend'"
+    ).fetchone() or (0,)
+    assert isinstance(most, int)
+    assert isinstance(used, int)
+
+    def said(share: float) -> list[str]:
+        monkeypatch.setattr(database_checks, "CONNECTIONS_SHARE", share)
+        found = check_database(Settings(database=database), Clock())
+        return [each.remedy for each in found if "connections are used" in each.what]
+
+    assert database_checks.CONNECTIONS_SHARE == 0.8
+    assert said(1.0) == []
+    (remedy,) = said(used / most / 2)  # others of this server may come and go meanwhile
+    assert "max_connections" in remedy
 
 
 def test_a_process_a_disk_and_backups_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
