@@ -32,6 +32,7 @@ ALERTS_OF = {
     name: yaml.safe_load((PROMETHEUS / f"rules/{name}.yml").read_text())["groups"][0]["rules"]
     for name in ("alerts", "capacity")
 }
+RECORDING = yaml.safe_load((PROMETHEUS / "rules/recording.yml").read_text())["groups"][0]["rules"]
 ALERTS = [rule for rules in ALERTS_OF.values() for rule in rules]
 EXPRESSIONS = {
     f"{name}: {panel.title}/{query.ref}": query.expr
@@ -99,10 +100,35 @@ def test_a_metric_is_named_and_described_as_the_conventions_ask(family: Metric):
         assert family.name.endswith("_seconds")
 
 
+def declared() -> dict[str, set[str]]:
+    """The labels that each registered metric of ours was made with, also where it has no sample yet."""
+    found = {}
+    for registry in (REGISTRY, FeedMetrics().registry):
+        for collector, names in registry._collector_to_names.items():
+            ours = [name for name in names if name.startswith("scad_")]
+            if ours:
+                found[min(ours, key=len)] = set(getattr(collector, "_labelnames", ()))
+    return found
+
+
+DECLARED = declared()
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_label_has_a_bounded_set_of_values(family: Metric):
     for sample in family.samples:
         assert set(sample.labels) <= LABELS
+
+
+@pytest.mark.parametrize("name", sorted(DECLARED))
+def test_a_label_that_has_no_sample_yet_is_bounded_too(name: str):
+    assert DECLARED[name] <= LABELS
+
+
+def test_labels_that_nothing_has_been_counted_with_are_looked_at():
+    silent = {family.name for family in FAMILIES if not family.samples}
+    assert {"topic"} in DECLARED.values()
+    assert any(DECLARED[name] for name in silent & set(DECLARED)), "or the check of samples would do"
 
 
 def test_lag_is_told_by_partition():
@@ -174,6 +200,26 @@ def test_rules_and_panels_ask_for_metrics_that_some_process_shows():
     asked = set().union(*map(named, expressions))
     assert len(asked) > 25
     assert asked - FROM_OUTSIDE - exposed() == set()
+
+
+def test_every_recording_rule_is_used():
+    recorded = {rule["record"] for rule in RECORDING}
+    asked = " ".join([*EXPRESSIONS.values(), *(rule["expr"] for rule in ALERTS)])
+    assert recorded == set(re.findall(r"\bscad:[\w:]+", asked))
+    tested = yaml.safe_load((PROMETHEUS / "tests/recording.yml").read_text())["tests"]
+    assert recorded == {test["expr"] for case in tested for test in case["promql_expr_test"]}
+
+
+def test_what_an_alert_says_with_a_figure_or_a_name_in_it_is_tested():
+    for name, rules in ALERTS_OF.items():
+        cases = yaml.safe_load((PROMETHEUS / f"tests/{name}.yml").read_text())["tests"]
+        said = {
+            test["alertname"]
+            for case in cases
+            for test in case.get("alert_rule_test", ())
+            if all(alert["exp_annotations"] for alert in test["exp_alerts"])
+        }
+        assert said == {rule["alert"] for rule in rules if "{{" in str(rule["annotations"])}
 
 
 def promtool_says(promtool: Path, *arguments: object) -> None:
