@@ -34,6 +34,8 @@ class Line:
     below_to: str | None = None
     """The curve down to which the area is filled."""
     right: bool = False
+    unit: str = ""
+    """Another than the chart's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def time_series(chart: Chart) -> str:
             f"{shown(v, chart.unit)}</text>"
             for v in ticks(low, high)
         ]
-    names = "".join(_name(line, chart.unit) for line in chart.lines)
+    names = "".join(_name(line, line.unit or chart.unit) for line in chart.lines)
     return (
         f'<svg viewBox="0 0 {chart.width} {chart.height}" width="{chart.width}" height="{chart.height}">'
         f'{"".join(body)}</svg><div class="names">{names}</div>'

@@ -10,8 +10,10 @@ from alerts.dashboards.parts import TO, Board, Panel, Prom, Sql
 UID = "scad-footprint"
 YEAR_S = 31_557_600  # 365.25 days
 
+# A small table is mostly its indexes' first pages, so bytes a row say nothing of it.
 TABLES = """
-select relation, rows_estimate as "rows", bytes, bytes::float8 / nullif(rows_estimate, 0) as "bytes a row"
+select relation, rows_estimate as "rows", bytes,
+       case when rows_estimate >= 10000 then bytes::float8 / rows_estimate end as "bytes a row"
   from scad.footprint()
  where bytes > 0
  order by bytes desc, relation
@@ -49,11 +51,14 @@ select relation, uncompressed, bytes, 1 - bytes::float8 / nullif(uncompressed, 0
  order by relation
 """
 
-KEPT = """
+# What is older than the time for which it is kept, since the first patient was enrolled, at the rate of what is there.
+KEPT = f"""
 select r.data, extract(epoch from r.keep)::float8 as "kept for", f.bytes as "bytes now",
-       o.oldest as "oldest"
+       f.bytes * greatest(extract(epoch from {TO} - s.since - r.keep), 0)::float8 / extract(epoch from r.keep)::float8
+       as "saved", o.oldest as "oldest"
   from scad.retention r
   join scad.footprint() f on f.relation = 'scad.' || r.data
+ cross join (select coalesce(min(enrolled_at), {TO}) as since from scad.panel_patient) s
   left join lateral (
        select case r.data when 'reading' then (select min(measured_at) from scad.reading)
                           else (select min(received_at) from scad.quarantine) end as oldest) o on true
@@ -137,13 +142,19 @@ def board() -> Board:
                     Panel(
                         "Kept for how long",
                         "table",
-                        "What scad.retention says, the oldest that is there, and what it takes.",
+                        "What scad.retention says, what that takes now, what is saved by not keeping more (older data "
+                        "since the first enrolment, at the rate of what is there), and the oldest that is there.",
                         "nothing here turns red; the oldest being older than *kept for* by more than a week means that "
                         "`scad schema retain` does not run.",
                         "none",
                         [Sql(KEPT)],
                         width=9,
-                        units={"kept for": "s", "bytes now": "decbytes", "oldest": "dateTimeAsLocal"},
+                        units={
+                            "kept for": "s",
+                            "bytes now": "decbytes",
+                            "saved": "decbytes",
+                            "oldest": "dateTimeAsLocal",
+                        },
                     ),
                     Panel(
                         "Saved by compression",

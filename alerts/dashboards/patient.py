@@ -294,7 +294,7 @@ def board(page_url: str) -> Board:
                         f"a red line is a high alert: {CALL}.",
                         "none",
                         [Sql(ALERTS)],
-                        width=16,
+                        width=24,
                         overrides={"severity": SEVERITY_COLORS},
                     ),
                     Panel(
@@ -304,7 +304,8 @@ def board(page_url: str) -> Board:
                         "nothing here turns red; limits are changed on the patient's page.",
                         "none",
                         [Sql(PLANS)],
-                        width=8,
+                        width=24,
+                        height=6,
                         units={"dry weight": "masskg"},
                     ),
                 ],

@@ -204,6 +204,7 @@ def _curves(
                     gap_s=gap / 1000 if gap else None,
                     below_to=own.get("custom.fillBelowTo"),
                     right=own.get("custom.axisPlacement") == "right",
+                    unit=_unit(panel, name),
                 )
             )
     defaults = panel["fieldConfig"]["defaults"]

@@ -20,7 +20,7 @@ from ward_figures import (
     verdict,
 )
 
-from alerts.feed.adherence import rhythms
+from alerts.feed.adherence import adherence, rhythms
 from streams.protocols import load_published
 
 
@@ -157,6 +157,13 @@ def share(every: float, days: list[date], taken: dict[date, int], away: set[date
     counted = {day: min(taken.get(day, 0), daily) for day in days}
     asked = sum(daily if day in at_home else counted[day] for day in days)
     return min(sum(counted.values()) / asked, 1.0) if asked else None
+
+
+def page_share(every: float, days: list[date], taken: dict[date, int], away: set[date]) -> float | None:
+    """What the page says of the whole days of a fortnight."""
+    whole = {day: n for day, n in taken.items() if day in days}
+    found = adherence("any", every, days[0], days[-1] + timedelta(days=1), whole, away)
+    return found.done / found.expected if found.expected else None
 
 
 def shares(f: Figures, share: Share = share) -> dict[str, list[float]]:

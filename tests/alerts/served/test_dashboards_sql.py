@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import platform_figures as platform
@@ -20,7 +20,6 @@ from ward_figures import Figures, Row, Rows, read_rows
 from alerts.dashboards import boards
 from alerts.dashboards.macros import expand
 from alerts.dashboards.parts import Sql
-from alerts.feed.adherence import adherence
 from scad.services import Postgres
 
 DATABASE = "scad_dashboards"
@@ -269,16 +268,9 @@ def test_a_time_to_acknowledge_is_judged_by_its_severitys_own_service_time(groun
         assert min(values) < 1 < max(values)
 
 
-def page_share(every: float, days: list[date], taken: dict[date, int], away: set[date]) -> float | None:
-    """What the page says of the whole days of a fortnight."""
-    whole = {day: n for day, n in taken.items() if day in days}
-    found = adherence("any", every, days[0], days[-1] + timedelta(days=1), whole, away)
-    return found.done / found.expected if found.expected else None
-
-
 def test_adherence_over_the_pages_fortnight_is_the_pages(ground: Ground):
     f = ground.figures(13)
-    ours, the_pages = team.shares(f), team.shares(f, page_share)
+    ours, the_pages = team.shares(f), team.shares(f, team.page_share)
     assert ours == the_pages
     assert len({round(one, 3) for own in ours.values() for one in own}) >= 3, "somebody misses measurements"
     same(ground.ask(query("care-team", "Adherence by tercile"), f), team.terciles(f))
@@ -342,6 +334,7 @@ def test_the_tables_are_listed_by_size_with_the_bytes_a_row(ground: Ground):
     (n,) = ground.owner.execute("select count(*) from scad.reading").fetchone() or (0,)
     assert rows[0][1] == pytest.approx(n, rel=0.1)
     assert rows[0][3] == pytest.approx(rows[0][2] / rows[0][1])
+    assert {row[3] for row in rows if row[1] < 10_000} == {None}, "of a small table they say nothing"
 
 
 def test_nothing_is_saved_where_nothing_is_compressed(ground: Ground):
@@ -354,8 +347,20 @@ def test_what_is_kept_is_shown_with_the_oldest_that_is_there(ground: Ground):
     f = ground.figures(28)
     rows = ground.ask(query("footprint", "Kept for how long"), f)
     assert [(row[0], round(row[1] / 86_400)) for row in rows] == [("quarantine", 365), ("reading", 7305)]
-    assert rows[0][3] == min(q["received_at"] for q in f.refused)
-    assert rows[1][3] <= min(r["measured_at"] for r in f.readings)
+    assert rows[0][4] == min(q["received_at"] for q in f.refused)
+    assert rows[1][4] <= min(r["measured_at"] for r in f.readings)
+    assert [row[3] for row in rows] == [0, 0], "nobody has been here for longer than anything is kept"
+
+
+def test_what_retention_saves_is_what_would_have_become_older_than_it_is_kept(ground: Ground):
+    f = ground.figures(28)
+    f.end += timedelta(days=500)
+    since = min(p["enrolled_at"] for p in f.people)
+    quarantine, reading = ground.ask(query("footprint", "Kept for how long"), f)
+    expected = quarantine[2] * ((f.end - since).total_seconds() / float(quarantine[1]) - 1)
+    assert quarantine[3] == pytest.approx(expected)
+    assert expected > 0
+    assert reading[3] == 0
 
 
 # ── variables ─────────────────────────────────────────────────────────────────────────────────────────────────
