@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from scad.clock import Clock
+from scad.settings_checks import database_fault, setting_faults, unknown_variables
 from scad.tls import transport_faults
 
 
@@ -147,7 +148,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValueError as error:
         errors.append(str(error))
     settings = Settings(**given)  # type: ignore[arg-type]  # what cannot be used is not in it
-    errors += transport_faults(settings)
+    errors += [*setting_faults(settings), *transport_faults(settings)]
+    if "database" in given:  # else it is the default, and libpq need not be loaded by who has no database
+        errors += database_fault(settings.database)
+    errors += unknown_variables(environ, Settings.__struct_fields__)
     if errors:
         raise SettingsError("settings that cannot be used:\n  " + "\n  ".join(errors))
     return settings
