@@ -15,8 +15,6 @@ _RFC3339 = re.compile(
     re.ASCII,  # else the digits of every script would do
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OFFSET_MAX = timedelta(hours=18)
-
 
 FIRST_MS = -62_135_596_800_000  # 0001-01-01T00:00:00Z
 LAST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
@@ -63,19 +61,33 @@ def _seconds(date: str, clock: str, text: str) -> int:
 WRITTEN_CHARS = len("2026-11-22T07:31:05.120+01:00")
 
 
+_MINUTES = {f"T{minute // 60:02}:{minute % 60:02}": minute * 60_000 for minute in range(1440)}
+_SECONDS = {f":{second:02}": second * 1000 for second in range(60)}
+_MILLIS = {f".{millis:03}": millis for millis in range(1000)}
+
+
 def read_instant(text: str) -> tuple[int, int]:
-    """What `parse_instant` gives, for a text that `format_instant` wrote: a quarter of the time. For others, too."""
-    if len(text) == WRITTEN_CHARS and text[10] == "T" and text[19] == "." and text[26] == ":":
-        try:
-            moment = datetime.fromisoformat(text)
-            since, offset = moment - _EPOCH, moment.utcoffset()
-        except (ValueError, OverflowError):
-            return parse_instant(text)
-        if offset is not None and abs(offset) <= _OFFSET_MAX:
-            instant_ms = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
-            if FIRST_MS <= instant_ms <= LAST_MS:
-                return instant_ms, (offset.days * 86_400 + offset.seconds) // 60
+    """What `parse_instant` gives, for a text that `format_instant` wrote: a fifth of the time. For others, too."""
+    if len(text) == WRITTEN_CHARS:
+        minutes, seconds = _MINUTES.get(text[10:16]), _SECONDS.get(text[16:19])
+        millis = _MILLIS.get(text[19:23])
+        if minutes is not None and seconds is not None and millis is not None:
+            day = _day(text[:10], text[23:])
+            if day is not None:
+                return day[0] + minutes + seconds + millis, day[1]
     return parse_instant(text)
+
+
+@lru_cache(maxsize=4096)  # days of the six weeks that are kept, in the offsets of the world; some 800 kB
+def _day(date: str, zone: str) -> tuple[int, int] | None:
+    """Where the day begins and its offset in minutes; None for what is no day, or not whole within the years that
+    can be."""
+    try:
+        begin_ms, offset_min = parse_instant(f"{date}T00:00:00.000{zone}")
+        parse_instant(f"{date}T23:59:59.999{zone}")
+    except BadTimeError:
+        return None
+    return begin_ms, offset_min
 
 
 def format_instant(instant_ms: int, offset_min: int = 0) -> str:

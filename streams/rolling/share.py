@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from streams.history import Observation
-from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, tell_two
+from streams.rolling.base import NO_FACTS, Measure, Moment, Parameters, Told, ref, tell_two
 from streams.rolling.pieces import Places, Share
 
 HOUR_MS = 3_600_000
@@ -46,4 +46,8 @@ class GlucoseShare:
         if len(after.times) < self.least:
             return after, None
         shares = self.share.result(after)
-        return after, Measure(shares, (tell_two, moment.ref(o), "measured", value, "within", shares[1]))
+        return after, Measure(shares, (_tell, o, value, shares[1]))
+
+
+def _tell(o: Observation, value: float, within: float) -> Told:
+    return tell_two(ref(o, value), "measured", value, "within", within)
