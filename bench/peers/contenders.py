@@ -47,6 +47,8 @@ class Contender:
     command: Callable[[Field, str], Command]
     topic: str = topics.READINGS
     """Only the first patients' readings where the rate would make it last too long."""
+    for_speed: bool = False
+    """Its rules are those of rules.py; else, where it has rules in Python, those of rules_taught.py."""
 
     def run(self, field: Field) -> dict[str, Any]:
         """What the contender's stopwatch says. Raises RuntimeError with its last words."""
@@ -81,17 +83,17 @@ def _faust(field: Field, topic: str) -> Command:
     return command, {**_names(field, topic), "PARTITIONS": str(PARTITIONS)}
 
 
-def _quix(module: str) -> Callable[[Field, str], Command]:
+def _quix(module: str, *way: str) -> Callable[[Field, str], Command]:
     def command(field: Field, topic: str) -> Command:
         arguments = [field.bootstrap, topic, str(field.folder / "state"), str(field.readings[topic])]
-        return [str(field.python), "-m", f"bench.peers.{module}", *arguments], {}
+        return [str(field.python), "-m", f"bench.peers.{module}", *arguments, *way], {}
 
     return command
 
 
-def _bytewax(recovery: bool) -> Callable[[Field, str], Command]:
+def _bytewax(way: str, recovery: bool) -> Callable[[Field, str], Command]:
     def command(field: Field, topic: str) -> Command:
-        program = [str(field.python), "-m", "bytewax.run", "bench.peers.bytewax_state:flow"]
+        program = [str(field.python), "-m", "bytewax.run", f"bench.peers.bytewax_state:{way}"]
         if recovery:
             store = field.folder / "recovery"
             store.mkdir()
@@ -105,14 +107,31 @@ def _bytewax(recovery: bool) -> Callable[[Field, str], Command]:
 
 
 BARE = Contender("bare loop, the same engine", "nothing", _bare)
+QUIX_KEEPS = "state in RocksDB and a changelog, every 5 s"
+RECOVERY_KEEPS = "state in SQLite, every 2 s"
+TAUGHT, FOR_SPEED = "taught", "for_speed"
 PEERS = (
-    Contender("Quix Streams, state", "state in RocksDB and a changelog, every 5 s", _quix("quix_state")),
+    Contender("Quix Streams, state", QUIX_KEEPS, _quix("quix_state", TAUGHT)),
     Contender(
-        "Quix Streams, windows", "state in RocksDB and a changelog, every 5 s", _quix("quix_windows"), SOME
+        "Quix Streams, state, rules for speed", QUIX_KEEPS, _quix("quix_state", FOR_SPEED), for_speed=True
     ),
-    Contender("Bytewax, state in memory", "nothing", _bytewax(False)),
-    Contender("Bytewax, recovery store", "state in SQLite, every 2 s", _bytewax(True)),
+    Contender("Quix Streams, windows", QUIX_KEEPS, _quix("quix_windows"), SOME),
+    Contender("Bytewax, state in memory", "nothing", _bytewax(TAUGHT, recovery=False)),
+    Contender(
+        "Bytewax, state in memory, rules for speed",
+        "nothing",
+        _bytewax(FOR_SPEED, recovery=False),
+        for_speed=True,
+    ),
+    Contender("Bytewax, recovery store", RECOVERY_KEEPS, _bytewax(TAUGHT, recovery=True)),
+    Contender(
+        "Bytewax, recovery store, rules for speed",
+        RECOVERY_KEEPS,
+        _bytewax(FOR_SPEED, recovery=True),
+        for_speed=True,
+    ),
     Contender("Faust as its manual teaches", "each window in a changelog, not waited for", _faust, FEW),
 )
+"""With state: the rules as the libraries' documentation teaches, and the same rules written for speed."""
 WORKER = "scad worker"
 WORKER_KEEPS = "state, signals and offsets in Kafka, acknowledged before a batch is done"

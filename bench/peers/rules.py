@@ -1,10 +1,10 @@
-"""The three rules in plain Python, for frameworks that hand the programmer a state and a reading.
+"""The three rules in plain Python, written for speed, for frameworks that hand the programmer a state and a reading.
 
-They say what three_rules.toml says, and are written for speed as far as a page of readable Python allows: a reading
-costs what is new, windows are flat arrays that lose their oldest, and the median is taken once a day. Each rule is an
-object with `add(instant in ms, value)`, which returns the measure, None while there is too little; `pack()` is its
-whole state as bytes and `unpack(bytes)` the rule again. `judge` raises an alert when the measure reaches the limit,
-and again only after it has been down to `clear`.
+They say what three_rules.toml says, and are as quick as a page of readable Python allows (rules_taught.py has them as
+the libraries' documentation writes such rules): a reading costs what is new, windows are flat arrays that lose their
+oldest, and the median is taken once a day. Each rule is an object with `add(instant in ms, value)`, which returns the
+measure, None while there is too little; `pack()` is its whole state as bytes and `unpack(bytes)` the rule again.
+`judge` raises an alert when the measure reaches the limit, and again only after it has been down to `clear`.
 
 The worker's rules do more (late and repeated readings, evidence, sentences, the alert's end); no contender is asked
 for that.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from bench import latency, recovery, report, scale
 from bench.peers import __main__ as peers
-from bench.peers import made
+from bench.peers import made, rules_taught
 from bench.peers.bare import library
 from bench.peers.contenders import BARE, PEERS, WORKER
 from bench.peers.rules import RULES, VALUE, WeightGain, judge
@@ -81,7 +82,21 @@ def test_a_peers_rule_goes_on_from_its_bytes(rows: list[made.Row]) -> None:
         rule = RULES[reading.kind].unpack(kept[key]) if key in kept else rule
         alerts += judge(rule, at_ms, reading.values[VALUE[reading.kind]]) is not None
         kept[key] = rule.pack()
-    assert alerts == peers.alerts_of(rows) > 0
+    assert alerts == peers.alerts_for_speed(rows) > 0
+
+
+def test_a_taught_rule_goes_on_from_its_json(rows: list[made.Row]) -> None:
+    kept: dict[tuple[str, str], bytes] = {}
+    alerts = 0
+    for at_ms, patient, value in rows:
+        reading = from_wire(value)
+        key = (patient, reading.kind)
+        state = json.loads(kept[key]) if key in kept else None
+        number = reading.values[VALUE[reading.kind]]
+        state, raised = rules_taught.judge(state, reading.kind, at_ms, number)
+        kept[key] = json.dumps(state).encode()
+        alerts += raised is not None
+    assert alerts == peers.alerts_taught(rows) > 0
 
 
 def test_the_peers_rules_raise_what_the_engine_raises() -> None:
@@ -94,7 +109,10 @@ def test_the_peers_rules_raise_what_the_engine_raises() -> None:
         mine: list[Reading] = [from_wire(value) for _, name, value in rows if name == state.patient]
         ours += sum(signal.state == "raised" for signal in engine.apply(state, mine))
     assert ours > PATIENTS // 2
-    assert abs(peers.alerts_of(rows) - ours) <= 1  # the median is taken once a day, and not with each reading
+    assert peers.alerts_taught(rows) == ours
+    assert (
+        abs(peers.alerts_for_speed(rows) - ours) <= 1
+    )  # the median is taken once a day, and not with each reading
 
 
 def test_a_stopwatch_tells_readings_time_and_memory(capfd: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +131,8 @@ def contenders(**rates: int) -> dict[str, Any]:
 
 
 def test_every_contender_has_a_goal_and_one_that_is_missed_is_named() -> None:
-    assert {contender.name for contender in (BARE, *PEERS)} == set(peers.GOALS)
+    assert {contender.name for contender in (BARE, *PEERS) if not contender.for_speed} == set(peers.GOALS)
+    assert {peer.name.partition(", rules for speed")[0] for peer in PEERS} <= set(peers.GOALS)
     theirs = contenders(**dict.fromkeys(peers.GOALS, 1_000))
     assert peers.missed(contenders(**{WORKER: 30_000}) | theirs) == []
     (fault,) = peers.missed(contenders(**{WORKER: 2_500}) | theirs)
