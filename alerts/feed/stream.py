@@ -28,8 +28,9 @@ log = structlog.get_logger()
 CHANNEL = "scad_feed"
 # Events waiting for one browser; one that is further behind is cut off and catches up from the table.
 QUEUE_MAX = 256
-# Events read at once from the table.
-PAGE = 500
+# Events read at once from the table: half a queue, so that a burst of any length cuts nobody off who reads. Browsers
+# take theirs while the next page is asked for.
+PAGE = QUEUE_MAX // 2
 # A browser that missed more than this loads the page anew: cheaper than a thousand updates.
 CATCH_UP_MAX = 1000
 # Proxies drop silent connections after 30 to 60 seconds; the page notices a dead one after two heartbeats.

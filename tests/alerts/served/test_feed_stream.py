@@ -220,6 +220,15 @@ def patients(conn: Connection) -> None:
         )
 
 
+def events(conn: Connection, count: int) -> None:
+    """So many steps of alerts at once."""
+    conn.execute(
+        "insert into scad.alert_event (at, recorded_at, patient, kind, n, event, actor, body)"
+        " select now(), now(), 'p-caen', 'signal', i, 'updated', 'engine', '{}' from generate_series(1, %s) i",
+        (count,),
+    )
+
+
 def test_a_browser_that_does_not_read_is_cut_off_and_catches_up_from_the_table(
     store_address: str, store: Connection
 ):
@@ -241,16 +250,27 @@ def test_a_browser_that_does_not_read_is_cut_off_and_catches_up_from_the_table(
     with_hub(store_address, body)
 
 
+def test_a_burst_however_long_cuts_nobody_off_who_reads(store_address: str, store: Connection):
+    patients(store)
+
+    async def body(hub: Hub) -> None:
+        parts = hub.stream(NURSE, None, valid)
+        await anext(parts)
+        events(store, 4 * QUEUE_MAX)
+        reading = asyncio.create_task(take(parts, 4 * QUEUE_MAX))
+        await hub.catch_up()
+        assert [id_ for _, id_ in await reading] == all_ids(store)
+        await parts.aclose()
+
+    with_hub(store_address, body)
+
+
 def test_a_browser_that_missed_too_much_is_told_to_load_the_page_anew(store_address: str, store: Connection):
     patients(store)
 
     async def body(hub: Hub) -> None:
         await hub.catch_up()
-        store.execute(
-            "insert into scad.alert_event (at, recorded_at, patient, kind, n, event, actor, body)"
-            " select now(), now(), 'p-caen', 'signal', i, 'updated', 'engine', '{}' from generate_series(1, %s) i",
-            (CATCH_UP_MAX + 1,),
-        )
+        events(store, CATCH_UP_MAX + 1)
         await hub.catch_up()
         parts = hub.stream(NURSE, 0, valid)
         assert await take(parts, 1) == [("reload", hub.cursor)]
