@@ -51,9 +51,13 @@ fuzz: setup-test
 
 bench: setup-test
 	$(BIN)/python -m bench.peers
+	$(BIN)/python -m bench.peers --patients 300,3000,10000
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.recovery
 	$(BIN)/python -m bench.database
+	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.writer
+	$(BIN)/python -m bench.bridge
 	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.report
 

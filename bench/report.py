@@ -14,12 +14,15 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from bench.tables import MORE
+
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
 PLOT = DOCS / "images" / "benchmarks.svg"
 README = DOCS.parent / "README.md"
-PAGES = (DOCS / "benchmarks.md", DOCS / "scale.md", README)
-WIDTH, LEFT, ROW, BAR, TOP = 760, 230, 34, 18, 46
+PAGES = (DOCS / "benchmarks.md", DOCS / "scale.md", DOCS / "engine.md", README)
+WIDTH, LEFT, ROW, BAR, TOP = 760, 290, 34, 18, 46
+HEAD_LINES = 2
 OURS, OTHERS = "#1b6ca8", "#9aa5b1"
 
 
@@ -197,6 +200,7 @@ MILLION_ROWS = (
     ("states_gib", "GiB of patients' states in all workers"),
     ("cores_busy_mean", "cores at work, mean of the day"),
     ("watts_busy", "watts of these"),
+    ("watts_idle", "watts of brokers, workers and databases while nothing comes"),
     ("watts_installed", "watts of all cores that the busiest hour needs"),
 )
 
@@ -205,15 +209,12 @@ def million_table(figures: dict[str, Any]) -> str:
     """Markdown: a million patients."""
     of = figures["million"]
     lines = ["| a million patients | |", "| --- | ---: |"]
-    return "\n".join([*lines, *(f"| {words} | {of[name]:,} |" for name, words in MILLION_ROWS)])
-
-
-def cores_table(figures: dict[str, Any]) -> str:
-    """Markdown: what needs the most cores in the busiest hour comes first, and saturates first."""
-    lines = ["| process | cores in the busiest hour, half busy |", "| --- | ---: |"]
-    return "\n".join(
-        [*lines, *(f"| {name} | {n:,} |" for name, n in figures["million"]["cores_at_peak"].items())]
-    )
+    lines += [f"| {words} | {of[name]:,} |" for name, words in MILLION_ROWS if name in of]
+    if first := of.get("saturates_first"):
+        lines.append(
+            f"| readings a second of one {first['what']}, which saturates first | {first['readings_per_second']:,} |"
+        )
+    return "\n".join(lines)
 
 
 def footprint_table(figures: dict[str, Any]) -> str:
@@ -239,23 +240,33 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "recovered": ("recovery", recovered),
     "database": ("database", database_table),
     "million": ("scale", million_table),
-    "cores": ("scale", cores_table),
     "footprint": ("scale", footprint_table),
-}
+} | MORE
 """By the name of the place in a page: the result, and what is shown of it."""
+
+
+def shown(name: str, results: Mapping[str, dict[str, Any]]) -> str | None:
+    """A table with its circumstances; None while its result, or what it shows of it, has not been measured."""
+    result, table = TABLES[name]
+    figures = results.get(result)
+    if figures is None:
+        return None
+    try:
+        found = table(figures)
+    except KeyError:  # an older result, from before the script measured this
+        return None
+    if found.startswith("|") and len(found.splitlines()) <= HEAD_LINES:
+        return None
+    return f"{found}\n\n*{where(figures)}*"
 
 
 def filled(text: str, results: Mapping[str, dict[str, Any]]) -> str:
     """The page with every table between `<!-- begin NAME -->` and `<!-- end NAME -->` made anew, where there is a
-    result for it."""
+    result for it; the other places stay as they are."""
 
     def table(found: re.Match[str]) -> str:
-        name = found[1]
-        figures = results.get(TABLES[name][0])
-        if figures is None:
-            return found[0]
-        shown = TABLES[name][1](figures)
-        return f"<!-- begin {name} -->\n{shown}\n\n*{where(figures)}*\n<!-- end {name} -->"
+        text = shown(found[1], results)
+        return found[0] if text is None else f"<!-- begin {found[1]} -->\n{text}\n<!-- end {found[1]} -->"
 
     return re.sub(r"<!-- begin (\w+) -->.*?<!-- end \1 -->", table, text, flags=re.DOTALL)
 
@@ -271,13 +282,15 @@ def main() -> int:
         page.write_text(filled(page.read_text(encoding="utf-8"), results), encoding="utf-8")
     if "peers" in results:
         PLOT.write_text(peers_plot(results["peers"]), encoding="utf-8")
-    for name, (result, shown) in TABLES.items():
-        if result in results:
-            print(f"\n{name} ({where(results[result])})\n\n{shown(results[result])}")
-    missing = sorted({result for result, _ in TABLES.values()} - set(results))
-    print(
-        f"\n{', '.join(page.name for page in PAGES)} say what was measured; not measured yet: {missing or 'nothing'}"
-    )
+    missing = []
+    for name in TABLES:
+        table = shown(name, results)
+        if table is None:
+            missing.append(f"{name} (bench/results/{TABLES[name][0]}.json)")
+        else:
+            print(f"\n{name}\n\n{table}")
+    pages = ", ".join(page.name for page in PAGES)
+    print(f"\n{pages} say what was measured; not measured yet: {', '.join(missing) or 'nothing'}")
     return 0
 
 

@@ -162,6 +162,15 @@ def test_a_table_stands_where_the_page_wants_it_and_again_in_the_same_place() ->
     assert "30,000" in report.peers_plot(results["peers"])
 
 
+def test_a_place_stays_as_it_is_until_its_result_is_there() -> None:
+    page = (
+        "<!-- begin grows -->\n<!-- end grows -->\n<!-- begin distinct -->\nnot yet\n<!-- end distinct -->\n"
+    )
+    older = {"database": {**CIRCUMSTANCES, "as_written": {}}, "recovery": {**CIRCUMSTANCES, "recovery": []}}
+    assert report.filled(page, {}) == page
+    assert report.filled(page, older) == page
+
+
 def test_the_pages_have_a_place_for_every_table() -> None:
     found = [name for page in report.PAGES for name in re.findall(r"<!-- begin (\w+) -->", page.read_text())]
     assert sorted(found) == sorted(report.TABLES)
