@@ -13,6 +13,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams import membership
 from streams.membership import BatchThread
 from streams.transport import (
     HELD_BYTES,
@@ -258,6 +259,29 @@ def test_a_worker_that_is_no_member_commits_nothing(monkeypatch: pytest.MonkeyPa
         with pytest.raises(IllegalGenerationError):
             await coordinator._do_commit_offsets("assignment", {"tp": 9})
         assert commits == [("assignment", {"tp": 5})]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["earliest_offsets", "highwaters"])
+def test_a_broker_whose_disk_has_just_failed_is_asked_again_where_a_changelog_begins_and_ends(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It answers -1, without an error."""
+
+    async def main() -> None:
+        answers = [{TELEMETRY: -1, BACKLOG: 7}, {TELEMETRY: -1}, {TELEMETRY: 3}]
+        asked: list[tuple[TP, ...]] = []
+
+        async def answer(_: Any, *partitions: TP) -> dict[TP, int]:
+            asked.append(partitions)
+            return answers.pop(0)
+
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, name, answer)
+        monkeypatch.setattr(membership, "ASK_AGAIN_SECONDS", 0)
+        thread = BatchThread.__new__(BatchThread)
+        assert await getattr(thread, name)(TELEMETRY, BACKLOG) == {TELEMETRY: 3, BACKLOG: 7}
+        assert asked == [(TELEMETRY, BACKLOG), (TELEMETRY,), (TELEMETRY,)]
 
     asyncio.run(main())
 
