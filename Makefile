@@ -4,7 +4,7 @@
 #              the others (ARGS="-k firmware")
 # make faults SEED=7   a fault run of a million readings and 200 faults (READINGS=, FAULTS=); goes on where it stopped
 # make fuzz SEED=1 MINUTES=60   every decoder under structure-aware fuzzing; failing inputs in .scad/fuzz/SEED
-# make bench   this worker beside its peers, latency, recovery, database (some 40 minutes; docs/benchmarks.md)
+# make bench   this worker beside its peers, latency, recovery, database, its parts (an hour or more; docs/benchmarks.md)
 # make bench-history   the dashboards' queries over a hundred million readings (MILLIONS=2 to try; 55 GB; FOLDER= keeps it)
 # make docs    the documentation as a site, in .scad/site
 # make lint    formatting, lint and types
