@@ -21,7 +21,7 @@ SECRET_CHARACTERS_MIN = 32
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "partitions": (1, 10_000),  # Kafka takes more, no sensible installation of this platform
     "replication": (1, 32_767),
-    "feed_port": (1, 65_535),
+    "feed_port": (0, 65_535),  # 0: whichever is free
     "metrics_port": (0, 65_535),
     "smtp_port": (1, 65_535),
     "tick_seconds": (0.01, 3_600.0),  # less is a busy loop; more than an hour late is no watching
