@@ -44,10 +44,13 @@ class Person:
         client.on_disconnect = lambda _c, _d, _f, reason, _p: self._note(
             lambda: setattr(self, "ended", reason.value)
         )
+        connected: list[int] = []
+        client.on_connect = lambda _c, _d, _f, reason, _p: self._note(lambda: connected.append(reason.value))
         client.reconnect_delay_set(60, 60)
         client.connect("127.0.0.1", broker.port)
         client.loop_start()
         self.client = client
+        self.wait(lambda: connected)  # before an account more makes the broker read its files anew
 
     def _note(self, change) -> None:
         with self.changed:
