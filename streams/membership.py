@@ -21,14 +21,12 @@ ASK_AGAIN_SECONDS = 0.2
 its own: recovery `broker_request_timeout`."""
 
 
-async def _known(
-    ask: Callable[[Sequence[TP]], Awaitable[Mapping[TP, int]]], partitions: Sequence[TP]
-) -> dict[TP, int]:
+async def _known(ask: Callable[..., Awaitable[Mapping[TP, int]]], partitions: Sequence[TP]) -> dict[TP, int]:
     """Offsets that the brokers know. A leader whose log has just gone (its disk is full) answers -1, without an
     error: then it is asked again."""
     found: dict[TP, int] = {}
     while True:
-        asked = await ask([tp for tp in partitions if tp not in found])
+        asked = await ask(*(tp for tp in partitions if tp not in found))
         found |= {tp: offset for tp, offset in asked.items() if offset is not None and offset >= 0}
         if len(found) == len(partitions):
             return found
@@ -86,21 +84,11 @@ class BatchThread(driver.AIOKafkaConsumerThread):
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
         """Where recovery begins. Faust takes 1 from it, and ends with -2."""
-
-        async def ask(tps: Sequence[TP]) -> Mapping[TP, int]:
-            found: Mapping[TP, int] = await super(BatchThread, self).earliest_offsets(*tps)
-            return found
-
-        return await _known(ask, partitions)
+        return await _known(super().earliest_offsets, partitions)
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """Where recovery ends. With -1 for a changelog that has records their patients would begin anew."""
-
-        async def ask(tps: Sequence[TP]) -> Mapping[TP, int]:
-            found: Mapping[TP, int] = await super(BatchThread, self).highwaters(*tps)
-            return found
-
-        return await _known(ask, partitions)
+        return await _known(super().highwaters, partitions)
 
     async def seek_committed(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Seek to the committed offsets, or to the beginning where there are none; returns the positions."""
@@ -108,7 +96,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         positions: dict[TP, int | None] = {tp: await consumer.committed(tp) for tp in tps}
         missing = [tp for tp, offset in positions.items() if offset is None or offset < 0]
         if missing:
-            positions.update(await _known(consumer.beginning_offsets, missing))
+            positions.update(await _known(lambda *tps: consumer.beginning_offsets(tps), missing))
         found = {tp: offset or 0 for tp, offset in positions.items()}
         await self.seek_to(found)
         return found
