@@ -21,6 +21,12 @@ class SettingsError(ValueError):
     """One or more settings are missing or malformed; the message lists them all."""
 
 
+def refuse(faults: list[str]) -> None:
+    """Raises SettingsError that says all of them, when there are any."""
+    if faults:
+        raise SettingsError("; ".join(faults))
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the services are. The defaults are those of compose.yaml seen from its own network."""
 

@@ -38,10 +38,15 @@ def setting_faults(settings: Settings) -> list[str]:
             found.append(f"SCAD_{name.upper()}={value}: has to be from {least:g} to {most:g}")
     if settings.log_level not in LOG_LEVELS:
         found.append(f"SCAD_LOG_LEVEL={settings.log_level!r}: is none of {', '.join(LOG_LEVELS)}")
+    return [*found, *access_faults(settings), *mail_faults(settings), *webhook_faults(settings)]
+
+
+def access_faults(settings: Settings) -> list[str]:
+    """Of second factors and the provider of accounts."""
     asked = {word.strip() for word in settings.second_factor.split(",") if word.strip()}
-    if unknown := sorted(asked - set(ROLES)):
-        found.append(f"SCAD_SECOND_FACTOR: {', '.join(unknown)} is none of {', '.join(ROLES)}")
-    return [*found, *_provider(settings), *_channels(settings)]
+    unknown = ", ".join(sorted(asked - set(ROLES)))
+    found = [f"SCAD_SECOND_FACTOR: {unknown} is none of {', '.join(ROLES)}"] if unknown else []
+    return found + _provider(settings)
 
 
 def _provider(settings: Settings) -> list[str]:
@@ -55,17 +60,21 @@ def _provider(settings: Settings) -> list[str]:
     return found
 
 
-def _channels(settings: Settings) -> list[str]:
+def mail_faults(settings: Settings) -> list[str]:
+    """Of the mail server."""
     found = []
     if settings.smtp_host and "@" not in settings.smtp_from:
         found.append("SCAD_SMTP_FROM: an address to send from is needed where SCAD_SMTP_HOST is set")
     if settings.smtp_host and settings.smtp_password and settings.smtp_security == "none":
         found.append("SCAD_SMTP_SECURITY=none would send SCAD_SMTP_PASSWORD for anybody to read")
-    if 0 < len(settings.webhook_secret) < SECRET_CHARACTERS_MIN:
-        found.append(
-            f"SCAD_WEBHOOK_SECRET is too short to sign with: {SECRET_CHARACTERS_MIN} characters at least"
-        )
     return found
+
+
+def webhook_faults(settings: Settings) -> list[str]:
+    """Of what webhooks are signed with."""
+    if 0 < len(settings.webhook_secret) < SECRET_CHARACTERS_MIN:
+        return [f"SCAD_WEBHOOK_SECRET is too short to sign with: {SECRET_CHARACTERS_MIN} characters at least"]
+    return []
 
 
 def database_fault(address: str) -> list[str]:

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from alerts.escalation.mail import Mail, MailSettings
 from alerts.escalation.message import Counts, Kind, Message, Outcome, Sent
-from alerts.escalation.webhook import SECRET_CHARACTERS_MIN, Webhook
-from scad.settings import Settings, SettingsError
+from alerts.escalation.webhook import Webhook
+from scad.settings import Settings, refuse
+from scad.settings_checks import mail_faults, webhook_faults
 
 __all__ = ["Channel", "Channels", "Counts", "Kind", "Message", "Outcome", "Sent"]
 
@@ -42,10 +43,7 @@ class Channels:
         if mail is not None:
             channels["mail"] = Mail(mail)
         if settings.webhook_secret:
-            if len(settings.webhook_secret) < SECRET_CHARACTERS_MIN:
-                raise SettingsError(
-                    f"SCAD_WEBHOOK_SECRET is too short to sign with: {SECRET_CHARACTERS_MIN} characters at least"
-                )
+            refuse(webhook_faults(settings))
             channels["webhook"] = Webhook(settings.webhook_secret, settings.webhook_ca or None)
         return cls(settings.page_url, channels)
 
@@ -60,10 +58,7 @@ def mail_settings(settings: Settings) -> MailSettings | None:
     """None: no server is named. Raises SettingsError."""
     if not settings.smtp_host:
         return None
-    if "@" not in settings.smtp_from:
-        raise SettingsError("SCAD_SMTP_FROM: an address to send from is needed where SCAD_SMTP_HOST is set")
-    if settings.smtp_password and settings.smtp_security == "none":
-        raise SettingsError("SCAD_SMTP_SECURITY=none would send SCAD_SMTP_PASSWORD for anybody to read")
+    refuse(mail_faults(settings))
     return MailSettings(
         host=settings.smtp_host,
         port=settings.smtp_port,

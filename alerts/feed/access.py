@@ -8,7 +8,8 @@ from starlette.requests import Request
 
 from alerts.feed.oidc import OidcSettings, Provider
 from alerts.feed.viewer import ROLES, Role
-from scad.settings import Settings, SettingsError
+from scad.settings import Settings, refuse
+from scad.settings_checks import access_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +27,11 @@ class Access:
 
 def access_of(settings: Settings) -> Access:
     """What the settings say. Raises SettingsError that names the bad variable."""
+    refuse(access_faults(settings))
     asked = _words(settings.second_factor)
-    unknown = sorted(asked - set(ROLES))
-    if unknown:
-        raise SettingsError(f"SCAD_SECOND_FACTOR: {', '.join(unknown)} is none of {', '.join(ROLES)}")
     roles = frozenset(role for role in ROLES if role in asked)
     if not settings.oidc_issuer:
         return Access(None, roles, settings.page_url)
-    if not settings.oidc_client_id:
-        raise SettingsError("SCAD_OIDC_CLIENT_ID is missing: the name that the provider knows this feed by")
-    if not settings.oidc_issuer.startswith(("https://", "http://")):
-        raise SettingsError(f"SCAD_OIDC_ISSUER={settings.oidc_issuer!r} is no address")
     provider = Provider(
         OidcSettings(
             issuer=settings.oidc_issuer,
