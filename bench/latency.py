@@ -58,10 +58,11 @@ SEARCH_STEPS = 5  # a thirty-second of the burst's rate
 STEP_SECONDS = 0.02
 LOOK_SECONDS = 0.5
 LOW_MG_DL = 45
+PROBED_RULE = "glucose-very-low"  # that patients who never measured ring for it as well must not count
 
 
 class Page(threading.Thread):
-    """One browser's event stream; remembers when it first heard of each patient."""
+    """One browser's event stream; remembers when it first heard of each patient's low glucose."""
 
     def __init__(self, client: httpx.Client) -> None:
         super().__init__(daemon=True)
@@ -74,7 +75,7 @@ class Page(threading.Thread):
         with self._client.stream("GET", "/api/stream", timeout=timeout) as answer:
             self.open.set()
             for line in answer.iter_lines():
-                if line.startswith("data: ") and '"patient"' in line:
+                if line.startswith("data: ") and f'"{PROBED_RULE}"' in line:
                     self.heard.setdefault(json.loads(line[6:])["patient"], time.perf_counter())
 
 

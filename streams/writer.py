@@ -11,7 +11,7 @@ the backlog), and the member stays in its group.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -151,20 +151,41 @@ class Writer:
             if not await self._place():
                 await self._wait_for_database(stop)
                 continue
-            fetched = await self._poll()
-            for at in fetched.keys() - self._next.keys():  # assigned meanwhile, from who knows where
-                del fetched[at]
-            records = [record for batch in fetched.values() for record in batch]
-            if records and await self._write(fetched, records):
-                self._delay = RETRY_FIRST_SECONDS
-            elif records:
-                self._rewind(fetched)
+            if not await self._write_parts(await self._poll_parts()):
                 await self._wait_for_database(stop)
         await self.commit()
 
-    async def _poll(self) -> Fetched:
+    async def _poll_parts(self) -> tuple[Fetched, Fetched]:
+        """What is to be written: alert signals, and the rest. Signals have a transaction of their own, before the
+        other: in a backlog nobody waits for an alert until the readings that came with it are stored, and the lock
+        on the events, for which a nurse's click waits, is held for as long as signals take."""
+        mine = [at for at in self._consumer.assignment() if at.topic == topics.ALERTS]
+        signals = await self._poll(0, *mine) if mine else {}
+        rest = await self._poll(0 if signals else POLL_MS)
+        for at in [at for at in rest if at.topic == topics.ALERTS]:
+            signals[at] = signals.get(at, []) + rest.pop(at)
+        return signals, rest
+
+    async def _write_parts(self, parts: Sequence[Fetched]) -> bool:
+        """Whether all of it is in the database. What is not will be fetched again."""
+        for number, fetched in enumerate(parts):
+            for at in fetched.keys() - self._next.keys():  # assigned meanwhile, from who knows where
+                del fetched[at]
+            records = [record for batch in fetched.values() for record in batch]
+            if records and not await self._write(fetched, records):
+                for unwritten in parts[number:]:
+                    self._rewind(unwritten)
+                return False
+            if records:
+                self._delay = RETRY_FIRST_SECONDS
+        return True
+
+    async def _poll(self, timeout_ms: int = POLL_MS, *of: TopicPartition) -> Fetched:
+        """The next records, at most BATCH_RECORDS, of these partitions or of all."""
         try:
-            fetched: Fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            fetched: Fetched = await self._consumer.getmany(
+                *of, timeout_ms=timeout_ms, max_records=BATCH_RECORDS
+            )
             return fetched
         except KafkaError as error:
             log.warning("writer.fetch_failed", error=type(error).__name__)

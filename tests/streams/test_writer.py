@@ -101,7 +101,9 @@ class OneByOne:
     def assignment(self) -> set[TopicPartition]:
         return {self._at}
 
-    async def getmany(self, **_: object) -> dict[TopicPartition, list[ConsumerRecord]]:
+    async def getmany(self, *of: TopicPartition, **_: object) -> dict[TopicPartition, list[ConsumerRecord]]:
+        if not of:
+            return {}  # nothing but signals, which are asked for alone
         offset = next(self._left, None)
         if offset is None:
             self._stop.set()
@@ -136,6 +138,95 @@ def test_kafka_is_told_once_a_second_and_at_the_stop_how_far_the_database_is(
     assert told[0] == 1
     assert told[-1] == 300
     assert len(told) <= took_s / COMMIT_EVERY_SECONDS + 2
+
+
+class SignalAndReading:
+    """A consumer with one signal and one reading, which comes back when it is told to go back to it."""
+
+    def __init__(self) -> None:
+        self.waiting = {TopicPartition(topic, 0): 0 for topic in (topics.ALERTS, topics.READINGS)}
+        self.sought: list[TopicPartition] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition(topic, 0) for topic in (topics.ALERTS, topics.READINGS)}
+
+    async def getmany(self, *of: TopicPartition, **_: object) -> dict[TopicPartition, list[ConsumerRecord]]:
+        found = {at: offset for at, offset in self.waiting.items() if not of or at in of}
+        for at in found:
+            del self.waiting[at]
+        return {
+            at: [ConsumerRecord(*at, offset, 1, 0, b"p-1", b"", None, 0, 0, ())]
+            for at, offset in found.items()
+        }
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        self.sought.append(at)
+        self.waiting[at] = offset
+
+    async def commit(self, _: object) -> None: ...
+
+    def pause(self, *_: TopicPartition) -> None: ...
+
+    def resume(self, *_: TopicPartition) -> None: ...
+
+    def paused(self) -> set[TopicPartition]:
+        return set()
+
+
+def test_signals_are_written_before_the_readings_that_came_with_them_and_only_what_failed_is_fetched_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    consumer, stop = SignalAndReading(), asyncio.Event()
+    tried: list[str] = []
+
+    async def beginning(*_: object, **__: object) -> dict[TopicPartition, int]:
+        return dict.fromkeys(consumer.assignment(), 0)
+
+    def write(_: object, records: list[ConsumerRecord], *__: object) -> Written:
+        (topic,) = {record.topic for record in records}
+        tried.append(topic)
+        if tried == [topics.ALERTS, topics.READINGS]:
+            raise psycopg.OperationalError("the database went away in between")
+        if len(tried) == 3:
+            stop.set()
+        return Written()
+
+    monkeypatch.setattr("streams.writer.place", beginning)
+    monkeypatch.setattr("streams.writer.write_batch", write)
+    monkeypatch.setattr("streams.writer.RETRY_FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(Writer, "_connection", lambda _: None)
+    monkeypatch.setattr(Writer, "_answers", lambda _: True)
+
+    async def scenario() -> None:
+        writer = Writer(Settings(), Clock(), consumer)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await writer.run(stop)
+        writer.close()
+
+    asyncio.run(scenario())
+    assert tried == [topics.ALERTS, topics.READINGS, topics.READINGS]
+    assert set(consumer.sought) == {TopicPartition(topics.READINGS, 0)}
+
+
+ALERTS_BEFORE = """select count(*) filter (where stored_at <= (select max(recorded_at) from scad.alert_event)), count(*)
+    from scad.reading"""
+
+
+@pytest.mark.slow
+def test_in_a_backlog_no_alert_waits_for_the_readings_before_it(fresh_kafka: Kafka, database: str):
+    settings = Settings(kafka=fresh_kafka.bootstrap, database=database, partitions=3)
+    apply(database)
+    backlog = [Record(topics.READINGS, b"p-1", weight(seq)) for seq in range(20_000)]
+    alerts = [Record(topics.ALERTS, b"p-1", signal(n)) for n in range(1, 101)]
+
+    async def scenario() -> None:
+        await send(settings, backlog + alerts)
+        async with writing(settings):
+            await until(lambda: ask(database, TOTALS)[:2] == (20_000, 100))
+
+    asyncio.run(scenario())
+    before, readings = ask(database, ALERTS_BEFORE)
+    assert before < readings / 2  # type: ignore[operator]
 
 
 @pytest.mark.slow
