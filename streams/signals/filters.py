@@ -67,4 +67,4 @@ def running_median(values: Floats, width: int) -> Floats:
     """Median of the `width` (odd) neighbours of each value, edges repeated. Shape kept."""
     if values.size == 0:
         return values
-    return np.asarray(np.median(sliding(np.pad(values, width // 2, mode="edge"), width), axis=1))
+    return np.asarray(scipy.ndimage.median_filter(values, width, mode="nearest"), dtype=np.float64)

@@ -67,6 +67,8 @@ def fastest_run_per_min(rr_ms: Floats) -> float | None:
 
     Intervals too short to be one are added to the next, so that a T wave counted as a beat races nothing.
     """
+    if float(np.min(rr_ms, initial=np.inf)) >= MS_PER_MIN / TACHYCARDIA_PER_MIN:
+        return None  # as nearly always: no mean is below all of its values
     rate = _run_rate(_merge_short(rr_ms), TACHYCARDIA_BEATS - 1, fastest=True)
     return rate if rate is not None and rate > TACHYCARDIA_PER_MIN else None
 
@@ -76,7 +78,10 @@ def slowest_run_per_min(rr_ms: Floats) -> float | None:
 
     A single pause does not make a bradycardia: the middle of the intervals must be as slow as their mean.
     """
-    rate = _run_rate(_merge_short(rr_ms), BRADYCARDIA_BEATS - 1, fastest=False)
+    rr_ms = _merge_short(rr_ms)
+    if float(np.max(rr_ms, initial=0.0)) <= MS_PER_MIN / BRADYCARDIA_PER_MIN:
+        return None
+    rate = _run_rate(rr_ms, BRADYCARDIA_BEATS - 1, fastest=False)
     return rate if rate is not None and rate < BRADYCARDIA_PER_MIN else None
 
 

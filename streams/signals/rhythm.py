@@ -44,6 +44,8 @@ RIDGE = 1e-3  # of the window's variance: keeps a perfectly regular window solva
 
 IRREGULAR_NEIGHBOURS = 8
 IRREGULAR_MS = 30.0
+PAIRS = np.triu_indices(IRREGULAR_NEIGHBOURS, 1)
+PAIR_COLUMNS = 4096  # intervals at a time: 28 pairs of each, 1 MB of differences
 IRREGULAR_THRESHOLD = 0.72  # per second of mean interval (Petrėnas 2015: 0.725)
 # In slower hearts intervals are judged as at 65/min: above, not even fibrillation has so many differing pairs a second.
 IRREGULAR_MEAN_MAX_S = 0.92
@@ -52,7 +54,6 @@ UNPREDICTABLE_THRESHOLD = 0.065
 SPREAD_SHARE = 0.4
 SPREAD_THRESHOLD = 0.085
 SPREAD_WEIGHT = 3.0
-ORDER_WINDOW, ORDER_STEP = 64, 8
 # Two intervals resemble each other within 5 % of the median. Independent intervals have the entropy
 # ORDER_CHANCE + log(coefficient of variation) in CoSEn's normalisation (1.27 for a normal distribution:
 # log of the square root of 4 pi); fibrillation comes within 0.5 of it, ectopic beats stay beyond.
@@ -61,6 +62,7 @@ ORDER_CHANCE = 0.5 * float(np.log(4 * np.pi))
 ORDER_WEIGHT = 5.0
 TENTHS_APART_SD = 2.563  # of a normal distribution, between its tenth and ninetieth percentile
 ORDER_ROWS = 512  # windows at a time: each takes WINDOW x WINDOW comparisons, 2 MB of truth values together
+ROUNDING = 1e-9  # far above what sums of some hundred numbers differ by, far below what decides
 SCORE_RANGE = (-0.8, 1.0)  # one wild window must not outweigh its neighbours
 
 # An episode reaches the first score and lasts while the second is held: fibrillation has calmer stretches.
@@ -105,21 +107,17 @@ def fibrillation_score(rr_ms: Floats) -> Floats:
     """
     if rr_ms.size < INTERVALS_MIN:
         return np.full(rr_ms.size, SCORE_RANGE[0])
-    rr = limit_outliers(rr_ms)
-    irregular = _average(_irregularity(running_median(rr, 3))) / np.minimum(
-        _average(rr) / 1000.0, IRREGULAR_MEAN_MAX_S
-    )
-    unpredictable, spread, order = _window_measures(rr)
-    score = np.log(np.maximum(unpredictable, 1e-4) / UNPREDICTABLE_THRESHOLD)
-    score += np.minimum(0.0, IRREGULAR_WEIGHT * (irregular - IRREGULAR_THRESHOLD))
-    score += np.minimum(0.0, SPREAD_WEIGHT * np.log(np.maximum(spread, 1e-4) / SPREAD_THRESHOLD))
-    score -= ORDER_WEIGHT * order
-    return _average(np.clip(score, *SCORE_RANGE))
+    return _score(Series.of(rr_ms))
 
 
 def fibrillation(rr_ms: Floats) -> Bools:
     """For each interval whether it lies in atrial fibrillation of at least 30 s. Shape kept."""
-    score = fibrillation_score(rr_ms)
+    if rr_ms.size < INTERVALS_MIN:
+        return np.zeros(rr_ms.size, np.bool_)
+    series = Series.of(rr_ms)
+    if float(series.highest_score().max()) <= LEAVE_SCORE:
+        return np.zeros(rr_ms.size, np.bool_)
+    score = _score(series)
     inside = score > LEAVE_SCORE
     # A series that is shorter than an episode may lie within one.
     total_ms = float(rr_ms.sum())
@@ -130,6 +128,55 @@ def fibrillation(rr_ms: Floats) -> Bools:
             inside[first:end] = False
     _bridge(rr_ms, inside)
     return inside
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is cheap to know of a series of at least INTERVALS_MIN intervals: `against`, what speaks against
+    fibrillation for each, from irregularity and spread (0 at most); and its windows with their middles."""
+
+    against: Floats
+    windows: Floats
+    middles: Floats
+
+    @classmethod
+    def of(cls, rr_ms: Floats) -> Series:
+        rr = limit_outliers(rr_ms)
+        windows, middles = _windows(rr, WINDOW, WINDOW_STEP)
+        irregularity, mean_ms = _average(np.stack([_irregularity(running_median(rr, 3)), rr]))
+        irregular = irregularity / np.minimum(mean_ms / 1000.0, IRREGULAR_MEAN_MAX_S)
+        spread = np.interp(np.arange(rr.size), middles, _narrowest_band(windows))
+        against = np.minimum(0.0, IRREGULAR_WEIGHT * (irregular - IRREGULAR_THRESHOLD))
+        against += np.minimum(0.0, SPREAD_WEIGHT * np.log(np.maximum(spread, 1e-4) / SPREAD_THRESHOLD))
+        return cls(against, windows, middles)
+
+    def over_time(self, of_windows: Floats) -> Floats:
+        """A measure of the windows for each interval, between the middles of those around it."""
+        return np.interp(np.arange(self.against.size), self.middles, of_windows)
+
+    def highest_score(self) -> Floats:
+        """No score is above this one, and sinus rhythm, as most intervals are, stays below LEAVE_SCORE with it: what
+        costs most need not be computed then.
+
+        A fitted prediction errs, in squares, by no more than the mean does; and half of the errors are at least their
+        median. So the median error is at most the root of twice the squares' mean. Order only lowers the score.
+        """
+        width = self.windows.shape[1]
+        of_errors = np.sqrt(2.0 * width / (width - PREDICTION_ORDER))
+        most = of_errors * self.windows.std(axis=1) / self.windows.mean(axis=1)
+        return _average(np.clip(_for(self.over_time(most)) + self.against + ROUNDING, *SCORE_RANGE))
+
+
+def _for(unpredictable: Floats) -> Floats:
+    return np.asarray(np.log(np.maximum(unpredictable, 1e-4) / UNPREDICTABLE_THRESHOLD))
+
+
+def _score(series: Series) -> Floats:
+    windows = series.windows
+    order = np.concatenate([_order(windows[i : i + ORDER_ROWS]) for i in range(0, len(windows), ORDER_ROWS)])
+    score = _for(series.over_time(_prediction_error(windows))) + series.against
+    score -= ORDER_WEIGHT * series.over_time(order)
+    return _average(np.clip(score, *SCORE_RANGE))
 
 
 def _bridge(rr_ms: Floats, inside: Bools) -> None:
@@ -212,30 +259,30 @@ def rhythm_windows(rr_ms: Floats, measured_at_ms: int = 0, before: Context | Non
 
 def _irregularity(rr_ms: Floats) -> Floats:
     """Share of the pairs among eight neighbours that differ by more than 30 ms. Shape kept."""
-    n = IRREGULAR_NEIGHBOURS
-    windows = sliding(np.pad(rr_ms, (n // 2, n - 1 - n // 2), mode="reflect"), n)
-    differing = np.zeros(rr_ms.size)
-    for lag in range(1, n):
-        differing += np.count_nonzero(np.abs(windows[:, lag:] - windows[:, :-lag]) > IRREGULAR_MS, axis=1)
-    return np.asarray(differing / (n * (n - 1) / 2))
+    half, last = IRREGULAR_NEIGHBOURS // 2, rr_ms.size - 1
+    at = np.abs(np.arange(-half, rr_ms.size + half - 1))
+    mirrored = rr_ms[last - np.abs(last - at)]
+    parts = [
+        _differing(mirrored[first : first + PAIR_COLUMNS + IRREGULAR_NEIGHBOURS - 1])
+        for first in range(0, rr_ms.size, PAIR_COLUMNS)
+    ]
+    return np.concatenate(parts) / len(PAIRS[0])
 
 
-def _window_measures(rr_ms: Floats) -> tuple[Floats, Floats, Floats]:
-    """Unpredictability, spread and order for each interval, between the windows around it."""
-    at = np.arange(rr_ms.size)
-    windows, middles = _windows(rr_ms, WINDOW, WINDOW_STEP)
-    unpredictable = np.interp(at, middles, _prediction_error(windows))
-    spread = np.interp(at, middles, _narrowest_band(windows))
-    windows, middles = _windows(rr_ms, ORDER_WINDOW, ORDER_STEP)
-    order = np.concatenate([_order(windows[i : i + ORDER_ROWS]) for i in range(0, len(windows), ORDER_ROWS)])
-    return unpredictable, spread, np.interp(at, middles, order)
+def _differing(rr_ms: Floats) -> Floats:
+    """How many pairs differ among each interval and the seven after it, where there are so many."""
+    neighbours = sliding(rr_ms, IRREGULAR_NEIGHBOURS).T
+    apart = np.abs(neighbours[PAIRS[0]] - neighbours[PAIRS[1]])
+    return np.asarray(np.count_nonzero(apart > IRREGULAR_MS, axis=0), dtype=np.float64)
 
 
 def _windows(rr_ms: Floats, width: int, step: int) -> tuple[Floats, Floats]:
     """Windows of `width` intervals (or all, if fewer) every `step`, the last at the end, and their middles."""
     n = min(width, rr_ms.size)
-    starts = np.unique(np.append(np.arange(0, rr_ms.size - n + 1, step), rr_ms.size - n))
-    return sliding(rr_ms, n)[starts], starts + (n - 1) / 2
+    starts = list(range(0, rr_ms.size - n + 1, step))
+    if starts[-1] != rr_ms.size - n:
+        starts.append(rr_ms.size - n)
+    return sliding(rr_ms, n)[starts], np.asarray(starts) + (n - 1) / 2
 
 
 def _prediction_error(windows: Floats) -> Floats:
@@ -281,16 +328,17 @@ def _order(windows: Floats) -> Floats:
 
 
 def _average(values: Floats) -> Floats:
-    """Exponential average forwards, then backwards: no lag. Shape kept."""
-    keep = 1.0 - AVERAGE_WEIGHT
+    """Exponential average forwards, then backwards, along the last axis: no lag. Shape kept."""
     memory = round(1.0 / AVERAGE_WEIGHT)
-    forwards, _ = scipy.signal.lfilter(
-        [AVERAGE_WEIGHT], [1.0, -keep], values, zi=[keep * float(values[:memory].mean())]
-    )
-    backwards, _ = scipy.signal.lfilter(
-        [AVERAGE_WEIGHT], [1.0, -keep], forwards[::-1], zi=[keep * float(forwards[-memory:].mean())]
-    )
-    return np.asarray(backwards[::-1], dtype=np.float64)
+    forwards = _averaged(values, values[..., :memory])
+    return np.asarray(_averaged(forwards[..., ::-1], forwards[..., -memory:])[..., ::-1], dtype=np.float64)
+
+
+def _averaged(values: Floats, begin: Floats) -> Floats:
+    keep = 1.0 - AVERAGE_WEIGHT
+    begin_with = keep * begin.mean(axis=-1, keepdims=True)
+    averaged, _ = scipy.signal.lfilter([AVERAGE_WEIGHT], [1.0, -keep], values, zi=begin_with)
+    return np.asarray(averaged, dtype=np.float64)
 
 
 def _runs(inside: Bools) -> list[tuple[int, int]]:

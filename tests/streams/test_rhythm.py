@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streams.signals import intervals
-from streams.signals.rhythm import fibrillation, label, longest_episode_ms, rhythm_windows
+from streams.signals.rhythm import (
+    INTERVALS_MIN,
+    Series,
+    fibrillation,
+    fibrillation_score,
+    label,
+    longest_episode_ms,
+    rhythm_windows,
+)
 from tests.streams import series
 from tests.streams.recordings import needs_recordings, readings_of
 
@@ -119,6 +128,38 @@ def test_context_is_not_used_across_a_gap():
     before = rhythm_windows(series.fibrillation(400, g), 0)
     later = before.context.ended_at_ms + 60_000
     assert rhythm_windows(series.sinus(60, g), later, before.context).fraction == 0.0
+
+
+SHORT_SERIES = [
+    *(lambda g, n, made=made: made(g)[:n] for made in NO_FIBRILLATION.values()),
+    lambda g, n: series.fibrillation(n, g),
+    lambda g, n: series.with_ectopic(series.sinus(n, g), g, 0.2, "ventricular"),
+    lambda g, n: g.uniform(150, 5000, n),
+    lambda g, n: np.where(g.random(n) < 0.5, 250.0, 3000.0),
+    lambda g, n: np.full(n, g.uniform(300, 1500)),
+]
+
+
+@given(kind=st.sampled_from(SHORT_SERIES), seed=st.integers(0, 2**32 - 1), n=st.integers(INTERVALS_MIN, 400))
+@settings(max_examples=300, deadline=None)
+def test_what_is_spared_where_fibrillation_is_out_of_the_question_changes_nothing(kind, seed, n):
+    rr = kind(rng(seed), n)
+    assert np.all(Series.of(rr).highest_score() >= fibrillation_score(rr))
+    with mock.patch.object(Series, "highest_score", return_value=np.ones(n)):
+        whole = fibrillation(rr)
+    assert np.array_equal(fibrillation(rr), whole)
+
+
+@given(rr=hnp.arrays(np.float64, st.integers(INTERVALS_MIN, 150), elements=st.floats(20, 20_000)))
+@settings(max_examples=100, deadline=None)
+def test_no_series_scores_higher_than_its_bound(rr):
+    assert np.all(Series.of(rr).highest_score() >= fibrillation_score(rr))
+
+
+def test_a_long_series_is_judged_in_parts_as_a_whole():
+    rr = series.fibrillation(9_000, rng())
+    whole = fibrillation_score(rr)
+    assert np.allclose(whole[:4_000], fibrillation_score(rr[:4_600])[:4_000], atol=1e-6)
 
 
 @given(
