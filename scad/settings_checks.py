@@ -38,7 +38,8 @@ def setting_faults(settings: Settings) -> list[str]:
             found.append(f"SCAD_{name.upper()}={value}: has to be from {least:g} to {most:g}")
     if settings.log_level not in LOG_LEVELS:
         found.append(f"SCAD_LOG_LEVEL={settings.log_level!r}: is none of {', '.join(LOG_LEVELS)}")
-    return [*found, *access_faults(settings), *mail_faults(settings), *webhook_faults(settings)]
+    found += access_faults(settings) + mail_faults(settings) + webhook_faults(settings)
+    return found + identity_faults(settings)
 
 
 def access_faults(settings: Settings) -> list[str]:
@@ -74,6 +75,19 @@ def webhook_faults(settings: Settings) -> list[str]:
     """Of what webhooks are signed with."""
     if 0 < len(settings.webhook_secret) < SECRET_CHARACTERS_MIN:
         return [f"SCAD_WEBHOOK_SECRET is too short to sign with: {SECRET_CHARACTERS_MIN} characters at least"]
+    return []
+
+
+def identity_faults(settings: Settings) -> list[str]:
+    """Of the keys that identities are sealed with. No fault tells a key."""
+    if not settings.identity_keys:
+        return []
+    from alerts.identity.keys import KeyFileError, parse_master_key
+
+    try:
+        parse_master_key(settings.identity_keys)
+    except KeyFileError as error:
+        return [f"SCAD_IDENTITY_KEYS: {error}"]
     return []
 
 

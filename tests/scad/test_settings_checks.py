@@ -25,6 +25,7 @@ WRONG = {
     "SCAD_SMTP_SECURITY": "none",
     "SCAD_SMTP_PASSWORD": "secret",
     "SCAD_WEBHOOK_SECRET": "short",
+    "SCAD_IDENTITY_KEYS": "1 dG9vIHNob3J0",
     "SCAD_DATABASE": "postgresql://scad:nobody-knows-this@[",
     "SCAD_MQTT_PASWORD": "misspelt",
 }
@@ -42,7 +43,7 @@ def test_everything_that_is_wrong_is_said_at_once_whichever_process_needs_it() -
     for name in NAMED:
         assert name in said, said
     assert "SCAD_MQTT_PASWORD is no setting; SCAD_MQTT_PASSWORD is meant?" in said
-    for secret in ("nobody-knows-this", "short", "misspelt"):
+    for secret in ("nobody-knows-this", "short", "misspelt", "dG9vIHNob3J0"):
         assert secret not in said.replace("too short", "")
 
 
