@@ -317,8 +317,8 @@ def bridge(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def overload(storm: Storm, asked: argparse.Namespace) -> dict[str, Any]:
-    """Half of what comes waits. The lag goes at what the capacity leaves beside the normal load. What comes a hundred in
-    a message goes the slow way: its capacity is SCAD_BACKLOG_RATE, where the machine can do as much."""
+    """Half of what comes waits. The lag goes at what the capacity leaves beside the normal load. What comes a hundred
+    in a message goes the slow way: its capacity is SCAD_BACKLOG_RATE, where the machine can do as much."""
     with storm.watched() as (driver, watch):
         capacity = min(storm.capacity(driver, asked), Settings().backlog_rate)
         storm.calm(watch)
