@@ -56,6 +56,7 @@ SHAPE_MODELS_FULL = (
     20  # among fewer, a shape of its own speaks less against a beat: a short strip shows each kind once
 )
 SHAPE_LAG = 2  # samples at WORK_HZ
+SHAPE_CELLS = 1_000_000  # correlations at a time, 8 MB: a strip of up to three minutes is compared at once
 
 # A candidate that lies this long after a beat and before the next, and is no lower than this beside them, may
 # be a beat of another kind, and lends its shape to its like: small normal beats among large ectopic ones.
@@ -270,16 +271,29 @@ def shared_shape(shape: Floats, at: Ints, models: Bools) -> Floats:
     before, after = (int(span * WORK_HZ) for span in SHAPE_SPAN_S)
     pad = before + after + SHAPE_LAG + 2
     padded = np.pad(shape, pad, mode="edge")
-    offsets = np.arange(-before - SHAPE_LAG, after + SHAPE_LAG + 1)
-    wide = padded[at[:, None] + pad + offsets[None, :]]
-    width = before + after + 1
-    reference = _normalised(wide[models, SHAPE_LAG : SHAPE_LAG + width]).T
-    best = np.full((at.size, reference.shape[1]), -1.0)
+    own = np.flatnonzero(models)
+    reference = _normalised(padded[at[own][:, None] + pad + np.arange(-before, after + 1)]).T
+    offsets = pad + np.arange(-before - SHAPE_LAG, after + SHAPE_LAG + 1)
+    rows = max(1, SHAPE_CELLS // max(1, own.size))
+    parts = [
+        _friendship(padded[at[first : first + rows, None] + offsets], reference, own - first)
+        for first in range(0, at.size, rows)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _friendship(wide: Floats, reference: Floats, own: Ints) -> Floats:
+    """For each row of `wide` its SHAPE_FRIENDS-th best correlation with a column of `reference`, of which `own` says
+    in what row (here or elsewhere) it stands itself."""
+    width, count = reference.shape
+    best = np.full((len(wide), count), -1.0)
     for lag in range(2 * SHAPE_LAG + 1):
         np.maximum(best, _normalised(wide[:, lag : lag + width]) @ reference, out=best)
-    best[np.flatnonzero(models), np.arange(reference.shape[1])] = -1.0
-    rank = max(0, best.shape[1] - min(SHAPE_FRIENDS, best.shape[1] - 1))
-    return np.asarray(np.partition(best, rank, axis=1)[:, rank], dtype=np.float64)
+    here = np.flatnonzero((own >= 0) & (own < len(wide)))
+    best[own[here], here] = -1.0
+    rank = max(0, count - min(SHAPE_FRIENDS, count - 1))
+    best.partition(rank, axis=1)
+    return best[:, rank].copy()  # or the whole would be kept
 
 
 def _normalised(windows: Floats) -> Floats:

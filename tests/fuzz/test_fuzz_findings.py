@@ -7,15 +7,18 @@ import json
 import math
 import time
 import tomllib
+import tracemalloc
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
 import fuzz_messages as valid
 import msgspec
+import numpy as np
 import pytest
 from fuzz_clinic import sample_readings
 from fuzz_engine import library
+from fuzz_loop import MEMORY_BASE, MEMORY_FACTOR
 from fuzz_records import TARGETS
 
 from alerts.enrolment import EnrolmentError, parse_enrolment
@@ -36,6 +39,7 @@ from streams.plans import CarePlan
 from streams.protocols import ProtocolError, parse
 from streams.published import decode_plan
 from streams.replay import CarePlanFileError, read_care_plans
+from streams.signals.quality import strip_quality
 from streams.stored import DamagedStateError
 from streams.timeline import PlanError, check_plan
 from streams.writing import UNDECODABLE, poison_row
@@ -279,6 +283,21 @@ def test_a_strip_of_hours_does_not_hold_the_worker_up() -> None:
     began = time.process_time()
     observe(reading)
     assert time.process_time() - began < 8.0
+
+
+def test_the_quality_of_a_long_strip_of_noise_takes_no_more_memory_than_the_bound() -> None:
+    """Every beat's shape was held against every other's at once: 77 MB for ten minutes, 2.7 GB for an hour."""
+    fs, hour = 25.0, 98_000
+    noise = np.random.default_rng(9).normal(0.0, 1.0, hour)
+    beats = np.arange(8, hour, 8)  # three in a second, as noise is taken for
+    strip_quality(noise[:500], fs, beats[:50])  # what is imported at its first use is not the strip's
+    tracemalloc.start()
+    try:
+        strip_quality(noise, fs, beats)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < MEMORY_BASE + MEMORY_FACTOR * 262_144, f"{peak:,} bytes"
 
 
 def test_every_finding_has_gone_through_its_target_again() -> None:
