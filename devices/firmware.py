@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import ssl
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,9 @@ RESEND_AFTER_S = 60.0
 """Without any receipt for this long everything unreceipted is sent again (the receipt may have been lost)."""
 RESEND_AFTER_MAX_S = 600.0
 """The wait doubles up to this, so that a platform that is down for hours is not buried in copies."""
+PATIENCE = 2.0
+"""So many times as long as the last receipt took is waited for the next one before everything is sent again. A
+platform that has more to do than it can answers late: copies, which are more to do, would keep it there."""
 NO_SUBSCRIBERS = 0x10
 """MQTT 5: a PUBACK that says nobody is there to take the message. mosquitto forgets shared subscriptions when
 it restarts, so until the platform's bridges have subscribed again it acknowledges to nobody's benefit."""
@@ -109,6 +113,11 @@ class Firmware:
         self._resend_first_s = resend_after_s
         self._resend_after_s = resend_after_s
         self._progress_at_s: float | None = None
+        self._now_s: float | None = None
+        self._first_sent: deque[tuple[int, float]] = deque()
+        """Last position of each message without receipt, and when it first went out on this connection; copies are
+        not noted, so that no more are there than readings in flight."""
+        self._newest_receipted = 0
         self._unheard = False
         self._unheard_after_s = UNHEARD_AFTER_S
         self.client = self._make_client(password, mqtt5, tls)
@@ -215,11 +224,15 @@ class Firmware:
         if info.rc not in (mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_NO_CONN):
             return False  # the client's own queue is full: a PUBACK or the next tick pumps again
         self._unacknowledged[info.mid] = positions
+        newest = self._first_sent[-1][0] if self._first_sent else self._newest_receipted
+        if self._now_s is not None and positions[-1] > newest:
+            self._first_sent.append((positions[-1], self._now_s))
         self.counts.published += len(batch)
         return True
 
     def tick(self, now_s: float) -> None:
         """To be called about once a second with monotonic time: decides what is to be sent again."""
+        self._now_s = now_s
         if not self.online or self._in_flight == 0 or self._progress_at_s is None:
             self._progress_at_s = now_s
         elif self._unheard and now_s - self._progress_at_s >= self._unheard_after_s:
@@ -269,6 +282,7 @@ class Firmware:
         client.subscribe(self._receipts_topic, qos=1)
         self.publish_status("online")
         self._rewind()
+        self._first_sent.clear()
         self._progress_at_s = None
         self.pump()
 
@@ -316,13 +330,24 @@ class Firmware:
         self._in_flight -= sum(1 for position in gone if position <= self._cursor)
         if gone:
             self._progress_at_s = None
-            self._resend_after_s = self._resend_first_s
+            self._resend_after_s = self._patience_s(max(gone))
             self._unheard_after_s = UNHEARD_AFTER_S
         for _, rejection in settled.rejected:
             _log.info(
                 "rejected", device=self.device, epoch=receipt.epoch, seq=rejection.seq, why=rejection.reason
             )
         self.pump()
+
+    def _patience_s(self, newest: int) -> float:
+        """How long to wait for the next receipt, from what those up to position `newest` took."""
+        took_s = 0.0
+        while self._first_sent and self._first_sent[0][0] <= newest:
+            _, sent_at_s = self._first_sent.popleft()
+            took_s = (self._now_s or sent_at_s) - sent_at_s
+        self._newest_receipted = max(self._newest_receipted, newest)
+        return min(
+            max(self._resend_first_s, PATIENCE * took_s), max(self._resend_first_s, RESEND_AFTER_MAX_S)
+        )
 
 
 def encode_message(batch: list[Held], oldest_of: Callable[[int], int | None]) -> bytes:
