@@ -14,6 +14,7 @@ import typer
 import yaml
 
 import scad
+from alerts.identity.keys import make_master_key
 from scad.main import build_app
 from scad.services.mosquitto import ACL_FILE, BRIDGE_USER, LIMITS_FILE
 from scad.settings import Settings, load_settings
@@ -205,6 +206,8 @@ def test_every_setting_exists_and_can_be_used(name, tmp_path):
             text = AUTHORITY if variable.endswith("_CA_FILE") else "drawn-at-random-as-long-as-a-secret\n"
             if "database_url" in value:
                 text = "postgresql://scad:drawn@timescaledb:5432/scad?sslmode=verify-full\n"
+            if "identity_key" in value:
+                text = make_master_key()
             (tmp_path / variable).write_text(text)
             value = str(tmp_path / variable)
         environ[variable] = value
