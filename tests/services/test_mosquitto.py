@@ -47,10 +47,14 @@ class Person:
         connected: list[int] = []
         client.on_connect = lambda _c, _d, _f, reason, _p: self._note(lambda: connected.append(reason.value))
         client.reconnect_delay_set(60, 60)
-        client.connect("127.0.0.1", broker.port)
-        client.loop_start()
         self.client = client
-        self.wait(lambda: connected)  # before an account more makes the broker read its files anew
+        while not connected:  # a broker that reads its files anew at this moment drops who is not yet known
+            self.ended = None
+            client.connect("127.0.0.1", broker.port)
+            client.loop_start()
+            self.wait(lambda: connected or self.ended is not None)
+            if not connected:
+                client.loop_stop()
 
     def _note(self, change) -> None:
         with self.changed:
