@@ -159,12 +159,13 @@ class Writer:
         """What is to be written: alert signals, and the rest. Signals have a transaction of their own, before the
         other: in a backlog nobody waits for an alert until the readings that came with it are stored, and the lock
         on the events, for which a nurse's click waits, is held for as long as signals take."""
-        mine = [at for at in self._consumer.assignment() if at.topic == topics.ALERTS]
-        signals = await self._poll(0, *mine) if mine else {}
-        rest = await self._poll(0 if signals else POLL_MS)
-        for at in [at for at in rest if at.topic == topics.ALERTS]:
-            signals[at] = signals.get(at, []) + rest.pop(at)
-        return signals, rest
+        mine = self._consumer.assignment()
+        of_signals = {at for at in mine if at.topic == topics.ALERTS}
+        signals = await self._poll(0, *of_signals) if of_signals else {}
+        if signals:
+            return signals, await self._poll(0, *(mine - of_signals)) if mine - of_signals else {}
+        rest = await self._poll()
+        return {at: rest.pop(at) for at in of_signals & rest.keys()}, rest
 
     async def _write_parts(self, parts: Sequence[Fetched]) -> bool:
         """Whether all of it is in the database. What is not will be fetched again."""
