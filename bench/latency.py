@@ -58,7 +58,9 @@ SEARCH_STEPS = 5  # a thirty-second of the burst's rate
 STEP_SECONDS = 0.02
 LOOK_SECONDS = 0.5
 LOW_MG_DL = 45
-PROBED_RULE = "glucose-very-low"  # that patients who never measured ring for it as well must not count
+PROBED_RULE = (
+    "glucose-very-low"  # patients who never measured have an alert of another rule, which must not count
+)
 
 
 class Page(threading.Thread):

@@ -259,16 +259,11 @@ def distinct_table(figures: dict[str, Any]) -> str:
     ]
     for of in figures["recovery"]:
         if fed := of.get("distinct"):
-            cells = (
-                *(of["patients"], fed["readings"], fed["readings_per_second"], fed["cpu_us_a_reading"]),
-                *(
-                    longest(fed["batch_p99_seconds"]),
-                    fed["ticks_cpu_seconds_a_round"],
-                    of["memory_mib_after"],
-                ),
-            )
-            texts = (cell if isinstance(cell, str) else f"{cell:,}" for cell in cells)
-            lines.append(f"| {' | '.join(texts)} |")
+            before = (of["patients"], fed["readings"], fed["readings_per_second"], fed["cpu_us_a_reading"])
+            after = (fed["ticks_cpu_seconds_a_round"], of["memory_mib_after"])
+            cells = [f"{cell:,}" for cell in before]
+            cells += [longest(fed["batch_p99_seconds"]), *(f"{cell:,}" for cell in after)]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

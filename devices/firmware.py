@@ -345,9 +345,7 @@ class Firmware:
             _, sent_at_s = self._first_sent.popleft()
             took_s = (self._now_s or sent_at_s) - sent_at_s
         self._newest_receipted = max(self._newest_receipted, newest)
-        return min(
-            max(self._resend_first_s, PATIENCE * took_s), max(self._resend_first_s, RESEND_AFTER_MAX_S)
-        )
+        return max(self._resend_first_s, min(PATIENCE * took_s, RESEND_AFTER_MAX_S))
 
 
 def encode_message(batch: list[Held], oldest_of: Callable[[int], int | None]) -> bytes:

@@ -161,9 +161,10 @@ class Writer:
         on the events, for which a nurse's click waits, is held for as long as signals take."""
         mine = self._consumer.assignment()
         of_signals = {at for at in mine if at.topic == topics.ALERTS}
+        others = mine - of_signals
         signals = await self._poll(0, *of_signals) if of_signals else {}
         if signals:
-            return signals, await self._poll(0, *(mine - of_signals)) if mine - of_signals else {}
+            return signals, await self._poll(0, *others) if others else {}
         rest = await self._poll()
         return {at: rest.pop(at) for at in of_signals & rest.keys()}, rest
 

@@ -279,7 +279,7 @@ def shared_shape(shape: Floats, at: Ints, models: Bools) -> Floats:
         _friendship(padded[at[first : first + rows, None] + offsets], reference, own - first)
         for first in range(0, at.size, rows)
     ]
-    return np.concatenate(parts) if parts else np.empty(0)
+    return np.concatenate(parts)
 
 
 def _friendship(wide: Floats, reference: Floats, own: Ints) -> Floats:

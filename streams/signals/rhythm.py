@@ -142,17 +142,17 @@ class Series:
     @classmethod
     def of(cls, rr_ms: Floats) -> Series:
         rr = limit_outliers(rr_ms)
-        windows, middles = _windows(rr, WINDOW, WINDOW_STEP)
+        windows, middles = _windows(rr)
         irregularity, mean_ms = _average(np.stack([_irregularity(running_median(rr, 3)), rr]))
         irregular = irregularity / np.minimum(mean_ms / 1000.0, IRREGULAR_MEAN_MAX_S)
-        spread = np.interp(np.arange(rr.size), middles, _narrowest_band(windows))
+        spread = _over_time(_narrowest_band(windows), middles, rr.size)
         against = np.minimum(0.0, IRREGULAR_WEIGHT * (irregular - IRREGULAR_THRESHOLD))
         against += np.minimum(0.0, SPREAD_WEIGHT * np.log(np.maximum(spread, 1e-4) / SPREAD_THRESHOLD))
         return cls(against, windows, middles)
 
     def over_time(self, of_windows: Floats) -> Floats:
         """A measure of the windows for each interval, between the middles of those around it."""
-        return np.interp(np.arange(self.against.size), self.middles, of_windows)
+        return _over_time(of_windows, self.middles, self.against.size)
 
     def highest_score(self) -> Floats:
         """No score is above this one, and sinus rhythm, as most intervals are, stays below LEAVE_SCORE with it: what
@@ -165,6 +165,10 @@ class Series:
         of_errors = np.sqrt(2.0 * width / (width - PREDICTION_ORDER))
         most = of_errors * self.windows.std(axis=1) / self.windows.mean(axis=1)
         return _average(np.clip(_for(self.over_time(most)) + self.against + ROUNDING, *SCORE_RANGE))
+
+
+def _over_time(of_windows: Floats, middles: Floats, intervals: int) -> Floats:
+    return np.interp(np.arange(intervals), middles, of_windows)
 
 
 def _for(unpredictable: Floats) -> Floats:
@@ -276,10 +280,10 @@ def _differing(rr_ms: Floats) -> Floats:
     return np.asarray(np.count_nonzero(apart > IRREGULAR_MS, axis=0), dtype=np.float64)
 
 
-def _windows(rr_ms: Floats, width: int, step: int) -> tuple[Floats, Floats]:
-    """Windows of `width` intervals (or all, if fewer) every `step`, the last at the end, and their middles."""
-    n = min(width, rr_ms.size)
-    starts = list(range(0, rr_ms.size - n + 1, step))
+def _windows(rr_ms: Floats) -> tuple[Floats, Floats]:
+    """Windows of WINDOW intervals (or all, if fewer) every WINDOW_STEP, the last at the end, and their middles."""
+    n = min(WINDOW, rr_ms.size)
+    starts = list(range(0, rr_ms.size - n + 1, WINDOW_STEP))
     if starts[-1] != rr_ms.size - n:
         starts.append(rr_ms.size - n)
     return sliding(rr_ms, n)[starts], np.asarray(starts) + (n - 1) / 2

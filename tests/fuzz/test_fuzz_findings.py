@@ -286,7 +286,7 @@ def test_a_strip_of_hours_does_not_hold_the_worker_up() -> None:
 
 
 def test_the_quality_of_a_long_strip_of_noise_takes_no_more_memory_than_the_bound() -> None:
-    """Every beat's shape was held against every other's at once: 77 MB for ten minutes, 2.7 GB for an hour."""
+    """Every beat's shape was held against every other's at once: 77 MB for ten minutes, 2.4 GB for an hour."""
     fs, hour = 25.0, 98_000
     noise = np.random.default_rng(9).normal(0.0, 1.0, hour)
     beats = np.arange(8, hour, 8)  # three in a second, as noise is taken for
