@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from alerts.dashboards.limits import rhythm_rows
 from alerts.dashboards.parts import FROM, TEAM, TO, ZONE
+from alerts.drawn_limits import rhythm_rows
 
 ADHERENCE_DAYS = 42
 """Of the range, its last six weeks: two years of seven thousand patients would take seconds (bench/history.py)."""

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from alerts.dashboards.limits import limit_rows
 from alerts.dashboards.parts import (
     FROM,
     PATIENT,
@@ -19,6 +18,7 @@ from alerts.dashboards.parts import (
     page_variable,
     team_variable,
 )
+from alerts.drawn_limits import limit_rows
 
 UID = "scad-patient"
 KIND = "${kind:sqlstring}"

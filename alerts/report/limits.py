@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from alerts.dashboards.limits import drawn_limits
+from alerts.drawn_limits import drawn_limits
 from alerts.feed.limits import LimitLine, limit_line
 from alerts.feed.models import Alert
 from alerts.feed.ward.personal import personal_lines, target_of

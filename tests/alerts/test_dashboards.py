@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from alerts.dashboards import boards, rendered
-from alerts.dashboards.limits import drawn_limits
 from alerts.dashboards.parts import Panel, Prom, Sql
+from alerts.drawn_limits import drawn_limits
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/grafana/dashboards"
