@@ -32,6 +32,15 @@ class Person:
         self.messages: list[tuple[str, bytes]] = []
         self.ended: int | None = None
         self.changed = threading.Condition()
+        # a broker that reads its files anew at this moment drops who is not yet known: such a client asks again, as
+        # a new one, because paho's starts a second loop without closing the sockets of the first
+        while (client := self._connected(broker, user, password)) is None:
+            pass
+        self.client = client
+
+    def _connected(self, broker: Mosquitto, user: str, password: str) -> mqtt.Client | None:
+        """A client the broker answered, or None where it was dropped before the answer."""
+        self.ended = None
         client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2, f"{user}-{secrets.token_hex(3)}", protocol=mqtt.MQTTv5
         )
@@ -44,17 +53,16 @@ class Person:
         client.on_disconnect = lambda _c, _d, _f, reason, _p: self._note(
             lambda: setattr(self, "ended", reason.value)
         )
-        connected: list[int] = []
-        client.on_connect = lambda _c, _d, _f, reason, _p: self._note(lambda: connected.append(reason.value))
+        answers: list[int] = []
+        client.on_connect = lambda _c, _d, _f, reason, _p: self._note(lambda: answers.append(reason.value))
         client.reconnect_delay_set(60, 60)
-        self.client = client
-        while not connected:  # a broker that reads its files anew at this moment drops who is not yet known
-            self.ended = None
-            client.connect("127.0.0.1", broker.port)
-            client.loop_start()
-            self.wait(lambda: connected or self.ended is not None)
-            if not connected:
-                client.loop_stop()
+        client.connect("127.0.0.1", broker.port)
+        client.loop_start()
+        self.wait(lambda: answers or self.ended is not None)
+        if answers:
+            return client
+        client.loop_stop()
+        return None
 
     def _note(self, change) -> None:
         with self.changed:
