@@ -115,8 +115,9 @@ class Firmware:
         self._progress_at_s: float | None = None
         self._now_s: float | None = None
         self._first_sent: deque[tuple[int, float]] = deque()
-        """Last position of each message without receipt, and when it first went out on this connection; copies are
-        not noted, so that no more are there than readings in flight."""
+        """Last position of each message without receipt, and when it first went out, less the time without a line;
+        copies are not noted, so that no more are there than readings in flight."""
+        self._broke_at_s: float | None = None
         self._newest_receipted = 0
         self._unheard = False
         self._unheard_after_s = UNHEARD_AFTER_S
@@ -233,7 +234,9 @@ class Firmware:
     def tick(self, now_s: float) -> None:
         """To be called about once a second with monotonic time: decides what is to be sent again."""
         self._now_s = now_s
-        if not self.online or self._in_flight == 0 or self._progress_at_s is None:
+        if not self.online:
+            return
+        if self._in_flight == 0 or self._progress_at_s is None:
             self._progress_at_s = now_s
         elif self._unheard and now_s - self._progress_at_s >= self._unheard_after_s:
             self._send_again(now_s)
@@ -271,7 +274,12 @@ class Firmware:
     # --- called by the MQTT client ---
 
     def _on_connect(
-        self, client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any
+        self,
+        client: mqtt.Client,
+        _userdata: Any,
+        flags: mqtt.ConnectFlags,
+        reason: ReasonCode,
+        _properties: Any,
     ) -> None:
         if reason.is_failure:
             self.error = f"the broker refuses the connection of {self.device}: {reason}"
@@ -281,14 +289,37 @@ class Firmware:
         self.counts.connects += 1
         client.subscribe(self._receipts_topic, qos=1)
         self.publish_status("online")
-        self._rewind()
-        self._first_sent.clear()
-        self._progress_at_s = None
+        self._leave_out_the_time_away()
+        if not (flags.session_present and self._platform_is_behind()):
+            self._rewind()
+            self._progress_at_s = None
         self.pump()
+
+    def _leave_out_the_time_away(self) -> None:
+        """What waits for a receipt has waited while there was a line, and goes on waiting: a line that breaks again
+        and again does not put off the end."""
+        if self._now_s is None or self._broke_at_s is None:
+            return
+        away_s = self._now_s - self._broke_at_s
+        self._first_sent = deque((position, sent_at_s + away_s) for position, sent_at_s in self._first_sent)
+        if self._progress_at_s is not None:
+            self._progress_at_s += away_s
+        self._broke_at_s = None
+
+    def _platform_is_behind(self) -> bool:
+        """Whether receipts take longer than the shortest wait allows for.
+
+        Then what went out before the line broke most likely waits in the queues of a broker that still knows this
+        device, and a whole region that sends it again with each broken line would keep the platform behind.
+        """
+        waited_s = self._now_s - self._first_sent[0][1] if self._first_sent and self._now_s else 0.0
+        return max(self._resend_after_s, PATIENCE * waited_s) > self._resend_first_s
 
     def _on_disconnect(
         self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
+        if self.online:
+            self._broke_at_s = self._now_s
         self.online = False
         self.taken_over = reason.value == TAKEN_OVER
         if reason.is_failure:

@@ -120,6 +120,20 @@ def test_without_a_receipt_everything_is_sent_again_after_a_while(device, store,
     assert client.counts.rewinds >= 1
 
 
+def test_a_line_that_breaks_brings_no_copies_to_a_platform_that_answers_late(device, store, driver, platform):
+    platform.silent = True
+    client = firmware(device, store)
+    driver.add(client)
+    weigh(client, 3)
+    until(lambda: len(platform.of(device)) == 3 and not client._unacknowledged)
+    driver.call(lambda: setattr(client, "_resend_after_s", 120.0))  # the last receipt took a minute
+    driver.call(lambda: client.client.socket().shutdown(2))
+    until(lambda: client.counts.connects == 2)
+    weigh(client)
+    until(lambda: 4 in platform.seqs(device))
+    assert platform.seqs(device) == [1, 2, 3, 4]
+
+
 def test_what_the_broker_took_for_nobody_is_sent_again_soon(mosquitto, device, store, driver, monkeypatch):
     monkeypatch.setattr("devices.firmware.UNHEARD_AFTER_S", 0.3)
     client = firmware(

@@ -61,6 +61,13 @@ class Line:
         if not self.queue:
             self.time_left = 0.0
 
+    def breaks(self, session_present: bool = True) -> None:
+        """The connection is cut and at once there again."""
+        client = self.client
+        client._on_disconnect(client.client, None, None, SimpleNamespace(is_failure=True, value=0x80), None)  # type: ignore[arg-type]
+        flags = SimpleNamespace(session_present=session_present)
+        client._on_connect(client.client, None, flags, SimpleNamespace(is_failure=False, value=0), None)  # type: ignore[arg-type]
+
     def receipt(self, seqs: list[int]) -> None:
         self.seen.update(seqs)
         through = 0
@@ -126,3 +133,48 @@ def test_nothing_makes_a_device_wait_for_more_than_ten_minutes(line: Line) -> No
     for _ in range(int(RESEND_AFTER_MAX_S) + 2):
         line.second()
     assert line.client.counts.rewinds == rewinds + 1
+
+
+def test_a_line_that_breaks_while_the_platform_is_behind_brings_it_few_copies(line: Line) -> None:
+    for second in range(600):
+        if second % 20 == 19:
+            line.breaks()
+        line.second(measured=100 if second % 33 == 0 else 0, worked_on=1.5)
+    for _ in range(1_200):
+        line.second(worked_on=1.5)
+    assert line.client.waiting == 0
+    assert line.sent <= 1.5 * line.measured  # 15 times as many if each connection began anew
+
+
+def test_where_receipts_come_at_once_a_broken_line_is_reason_to_send_again(line: Line) -> None:
+    line.second(measured=1, worked_on=1.0)
+    line.second(measured=1)
+    line.queue.clear()  # lost, and the line breaks
+    line.breaks()
+    assert line.queue == deque([[2]])
+
+
+def test_a_broker_that_has_forgotten_the_device_is_sent_everything_again(line: Line) -> None:
+    line.second(measured=2)
+    for _ in range(55):
+        line.second()
+    line.queue.clear()
+    line.breaks(session_present=True)
+    assert not line.queue
+    line.breaks(session_present=False)
+    assert line.queue == deque([[1, 2]])
+
+
+def test_a_line_that_breaks_again_and_again_does_not_put_off_the_sending(line: Line) -> None:
+    line.second(measured=1)
+    for _ in range(50):
+        line.second()
+    line.second(
+        measured=1, worked_on=1.0
+    )  # the first receipt took 51 s: the next is waited for twice as long
+    line.queue.clear()
+    for second in range((2 * 51) + 2):
+        if second % 7 == 0:
+            line.breaks()
+        line.second()
+    assert line.queue == deque([[2]])
