@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sqlite3
 import ssl
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -47,8 +46,11 @@ RESEND_AFTER_S = 60.0
 RESEND_AFTER_MAX_S = 600.0
 """The wait doubles up to this, so that a platform that is down for hours is not buried in copies."""
 PATIENCE = 2.0
-"""So many times as long as the last receipt took is waited for the next one before everything is sent again. A
+"""So many times as long as the oldest has waited is waited for the next receipt before everything is sent again. A
 platform that has more to do than it can answers late: copies, which are more to do, would keep it there."""
+LOST_AFTER_S = 3600.0
+"""What has no receipt after this long with a line is sent again even where others get theirs all the time: the broker
+holds nothing for the platform longer than an hour."""
 NO_SUBSCRIBERS = 0x10
 """MQTT 5: a PUBACK that says nobody is there to take the message. mosquitto forgets shared subscriptions when
 it restarts, so until the platform's bridges have subscribed again it acknowledges to nobody's benefit."""
@@ -114,11 +116,10 @@ class Firmware:
         self._resend_after_s = resend_after_s
         self._progress_at_s: float | None = None
         self._now_s: float | None = None
-        self._first_sent: deque[tuple[int, float]] = deque()
-        """Last position of each message without receipt, and when it first went out, less the time without a line;
-        copies are not noted, so that no more are there than readings in flight."""
+        self._first_sent: dict[int, float] = {}
+        """Last position of each message without receipt, and when it first went out; time without a line is left
+        out. In the order of time, and no more than readings in flight."""
         self._broke_at_s: float | None = None
-        self._newest_receipted = 0
         self._unheard = False
         self._unheard_after_s = UNHEARD_AFTER_S
         self.client = self._make_client(password, mqtt5, tls)
@@ -225,9 +226,8 @@ class Firmware:
         if info.rc not in (mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_NO_CONN):
             return False  # the client's own queue is full: a PUBACK or the next tick pumps again
         self._unacknowledged[info.mid] = positions
-        newest = self._first_sent[-1][0] if self._first_sent else self._newest_receipted
-        if self._now_s is not None and positions[-1] > newest:
-            self._first_sent.append((positions[-1], self._now_s))
+        if self._now_s is not None:
+            self._first_sent.setdefault(positions[-1], self._now_s)
         self.counts.published += len(batch)
         return True
 
@@ -238,12 +238,16 @@ class Firmware:
             return
         if self._in_flight == 0 or self._progress_at_s is None:
             self._progress_at_s = now_s
-        elif self._unheard and now_s - self._progress_at_s >= self._unheard_after_s:
+        silent_s = now_s - self._progress_at_s
+        if self._unheard and silent_s >= self._unheard_after_s:
             self._send_again(now_s)
             self._unheard_after_s = min(2 * self._unheard_after_s, RESEND_AFTER_S)
-        elif now_s - self._progress_at_s >= self._resend_after_s:
+        elif silent_s >= self._resend_after_s:
             self._send_again(now_s)
             self._resend_after_s = min(2 * self._resend_after_s, RESEND_AFTER_MAX_S)
+        elif self._waited_s() >= LOST_AFTER_S:
+            self._send_again(now_s)
+            self._first_sent.clear()
         self.pump()
 
     def _send_again(self, now_s: float) -> None:
@@ -301,7 +305,7 @@ class Firmware:
         if self._now_s is None or self._broke_at_s is None:
             return
         away_s = self._now_s - self._broke_at_s
-        self._first_sent = deque((position, sent_at_s + away_s) for position, sent_at_s in self._first_sent)
+        self._first_sent = {position: at_s + away_s for position, at_s in self._first_sent.items()}
         if self._progress_at_s is not None:
             self._progress_at_s += away_s
         self._broke_at_s = None
@@ -312,8 +316,7 @@ class Firmware:
         Then what went out before the line broke most likely waits in the queues of a broker that still knows this
         device, and a whole region that sends it again with each broken line would keep the platform behind.
         """
-        waited_s = self._now_s - self._first_sent[0][1] if self._first_sent and self._now_s else 0.0
-        return max(self._resend_after_s, PATIENCE * waited_s) > self._resend_first_s
+        return max(self._resend_after_s, self._patience_s()) > self._resend_first_s
 
     def _on_disconnect(
         self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any
@@ -361,7 +364,9 @@ class Firmware:
         self._in_flight -= sum(1 for position in gone if position <= self._cursor)
         if gone:
             self._progress_at_s = None
-            self._resend_after_s = self._patience_s(max(gone))
+            self._resend_after_s = self._patience_s()
+            for position in gone:
+                self._first_sent.pop(position, None)
             self._unheard_after_s = UNHEARD_AFTER_S
         for _, rejection in settled.rejected:
             _log.info(
@@ -369,14 +374,15 @@ class Firmware:
             )
         self.pump()
 
-    def _patience_s(self, newest: int) -> float:
-        """How long to wait for the next receipt, from what those up to position `newest` took."""
-        took_s = 0.0
-        while self._first_sent and self._first_sent[0][0] <= newest:
-            _, sent_at_s = self._first_sent.popleft()
-            took_s = (self._now_s or sent_at_s) - sent_at_s
-        self._newest_receipted = max(self._newest_receipted, newest)
-        return max(self._resend_first_s, min(PATIENCE * took_s, RESEND_AFTER_MAX_S))
+    def _waited_s(self) -> float:
+        """How long the oldest of what was sent waits for its receipt, or has waited for the one that is here now."""
+        oldest = next(iter(self._first_sent.values()), None)
+        return 0.0 if oldest is None or self._now_s is None else self._now_s - oldest
+
+    def _patience_s(self) -> float:
+        """How long to wait for the next receipt. What was gathered takes the platform's slow way, and what is measured
+        meanwhile is receipted before it: the oldest counts, not the last."""
+        return max(self._resend_first_s, min(PATIENCE * self._waited_s(), RESEND_AFTER_MAX_S))
 
 
 def encode_message(batch: list[Held], oldest_of: Callable[[int], int | None]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from devices.firmware import RESEND_AFTER_MAX_S, RESEND_AFTER_S, Firmware
+from devices.firmware import LOST_AFTER_S, RESEND_AFTER_MAX_S, RESEND_AFTER_S, Firmware
 from devices.outbox import OutboxStore
 
 NOON_MS = 1_795_345_200_000
@@ -73,7 +73,13 @@ class Line:
         through = 0
         while through + 1 in self.seen:
             through += 1
-        body = {"epoch": 0, "through": through, "also": [], "rejected": []}
+        also: list[list[int]] = []
+        for seq in sorted(one for one in self.seen if one > through):
+            if also and also[-1][1] == seq - 1:
+                also[-1][1] = seq
+            else:
+                also.append([seq, seq])
+        body = {"epoch": 0, "through": through, "also": also, "rejected": []}
         message = SimpleNamespace(payload=json.dumps(body).encode())
         self.client._on_message(self.client.client, None, message)  # type: ignore[arg-type]
 
@@ -178,3 +184,30 @@ def test_a_line_that_breaks_again_and_again_does_not_put_off_the_sending(line: L
             line.breaks()
         line.second()
     assert line.queue == deque([[2]])
+
+
+def test_what_was_gathered_is_not_sent_again_because_what_is_measured_meanwhile_is_receipted_first(
+    line: Line,
+) -> None:
+    line.second(measured=200)
+    gathered = list(line.queue)
+    line.queue.clear()  # the slow way
+    for second in range(600):
+        line.second(measured=second % 50 == 0, worked_on=5.0)
+        if second % 200 == 150:
+            line.breaks()
+    assert line.sent == line.measured
+    line.queue.extend(gathered)
+    line.second(worked_on=1_000.0)
+    assert line.client.waiting == 0
+
+
+def test_a_lost_reading_is_sent_again_within_the_hour_though_others_are_receipted_all_the_time(
+    line: Line,
+) -> None:
+    line.second(measured=1)
+    line.queue.clear()
+    for _ in range(int(LOST_AFTER_S) + 2):
+        line.second(measured=1, worked_on=10.0)
+    assert line.client.waiting == 0
+    assert line.sent <= line.measured + 3
