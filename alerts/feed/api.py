@@ -118,7 +118,7 @@ async def queue(
     responses={
         200: {
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
-            "description": "Events `alert` (id = cursor), `clock`, `reload`, `ended`; a comment as heartbeat",
+            "description": "Events `alert` (id = cursor), `clock`, `ended`; a comment as heartbeat",
         },
         **answers(),
     },

@@ -34,7 +34,7 @@ from devices.times import from_datetime, to_datetime
 
 pages = APIRouter(include_in_schema=False)
 
-# Patients whose rows a page may ask for at once; more events than that reload it.
+# Patients whose rows a page may ask for at once; it asks for more one hundred after the other.
 ROWS_AT_ONCE = 100
 # The page says that the stream stands still when no reading of anybody came for so long.
 STALLED_AFTER_MS = 60 * 60_000

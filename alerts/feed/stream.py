@@ -31,8 +31,6 @@ QUEUE_MAX = 256
 # Events read at once from the table: half a queue, so that a burst of any length cuts nobody off who reads. Browsers
 # take theirs while the next page is asked for.
 PAGE = QUEUE_MAX // 2
-# A browser that missed more than this loads the page anew: cheaper than a thousand updates.
-CATCH_UP_MAX = 1000
 # Proxies drop silent connections after 30 to 60 seconds; the page notices a dead one after two heartbeats.
 HEARTBEAT_S = 10.0
 # How often a stream looks whether its session still stands: a log-out ends it within a minute.
@@ -206,16 +204,14 @@ class Hub:
             self._metrics.streams.set(len(self._subscribers))
 
     async def _missed(self, viewer: Viewer, after: int, until: int) -> AsyncIterator[Event]:
-        """Events in (after, until] from the table; one `reload` instead when they are too many."""
-        if after >= until:
-            return
-        async with self._database.reading(viewer) as conn:
-            found = await self._events(conn, viewer, after, until, CATCH_UP_MAX + 1)
-        if len(found) > CATCH_UP_MAX:
-            yield Event(until, "", message("reload", self.clock_now(), until))
-            return
-        for event in found:
-            yield event
+        """Events in (after, until] from the table, however many: a page at a time, as fast as the browser takes them,
+        and with no connection of the pool while it does."""
+        while after < until:
+            async with self._database.reading(viewer) as conn:
+                found = await self._events(conn, viewer, after, until, PAGE)
+            for event in found:
+                yield event
+            after = found[-1].id if len(found) == PAGE else until
 
     async def _live(
         self, subscriber: Subscriber, sent: int, still_valid: Callable[[], Awaitable[bool]]

@@ -244,7 +244,6 @@ class FaultRun:
             "seconds_from_last_receipt_to_equal": round(settled, 1),
             "episodes": len(expected),
             "browser_connections": browser.connections,
-            "browser_told_to_reload": browser.reloads,
             "ended_by_themselves": sorted([*self.diary["deaths"], *region.deaths]),
             **self.diary.circumstances(),
         }

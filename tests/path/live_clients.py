@@ -84,7 +84,6 @@ class Listener:
     def __init__(self, client: httpx.Client, after: int | None = None) -> None:
         """`after`: the last step that it has had already; else what comes from now on."""
         self.events: list[tuple[int, dict[str, Any]]] = []
-        self.reloads = 0
         self.connections = 0
         self._client = client
         self.began_after = int(client.get("/api/queue").json()["cursor"]) if after is None else after
@@ -144,8 +143,6 @@ class Listener:
     def _take(self, fields: dict[str, str]) -> None:
         if fields.get("event") == "alert":
             self.events.append((int(fields["id"]), json.loads(fields["data"])))
-        elif fields.get("event") == "reload":
-            self.reloads += 1
         if "id" in fields:
             self._last = int(fields["id"])
 

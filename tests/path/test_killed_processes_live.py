@@ -87,7 +87,6 @@ def test_processes_killed_in_the_middle_of_20000_readings_lose_nothing_and_doubl
             lambda: browser.ids == [id_ for (id_,) in platform.rows(since, browser.began_after)],
             "every step has come to the browser once and in order",
         )
-    assert browser.reloads == 0
     assert browser.connections >= 2, "the browser was connected when the feed was killed"
     rules = {rule for _, _, _, rule, *_ in expected}
     assert rules >= {"weight-gain-1d", "weight-gain-3d", "bp-crisis", "glucose-very-low"}

@@ -47,7 +47,6 @@ function connect() {
   };
   source.addEventListener("clock", heard(setClock));
   source.addEventListener("ended", heard(ended));
-  source.addEventListener("reload", () => location.reload());
   source.addEventListener("alert", heard(onAlert));
   source.onerror = async () => {
     showLive("lost");

@@ -3,7 +3,9 @@
 import { texts } from "./texts.js";
 
 const button = document.querySelector("#sound");
+const NOTES_S = 0.9; // how long they take: several alerts at once sound as one, not as loud as all of them
 let context = null;
+let silentAt = 0;
 
 export function wanted() {
   return localStorage.getItem("scad-sound") === "on";
@@ -17,6 +19,8 @@ function show() {
 
 export function play() {
   context ??= new AudioContext();
+  if (context.currentTime < silentAt) return;
+  silentAt = context.currentTime + NOTES_S;
   [659.3, 523.3].forEach((pitch, i) => {
     const begin = context.currentTime + i * 0.28;
     const note = new OscillatorNode(context, { frequency: pitch });

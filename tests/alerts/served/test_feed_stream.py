@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+import pytest
 from acting_people import act
 from feed_server import Events, Hands, RunningFeed, csrf_of, running, until
 from hypothesis import HealthCheck, given, settings
@@ -28,7 +29,7 @@ from alerts.feed import database, stream
 from alerts.feed.accounts import create_account
 from alerts.feed.database import Database
 from alerts.feed.metrics import FeedMetrics
-from alerts.feed.stream import CATCH_UP_MAX, QUEUE_MAX, Hub
+from alerts.feed.stream import PAGE, QUEUE_MAX, Hub
 from alerts.feed.viewer import Viewer
 from alerts.store import write_signals
 from alerts.store.connection import Connection
@@ -265,15 +266,22 @@ def test_a_burst_however_long_cuts_nobody_off_who_reads(store_address: str, stor
     with_hub(store_address, body)
 
 
-def test_a_browser_that_missed_too_much_is_told_to_load_the_page_anew(store_address: str, store: Connection):
+@pytest.mark.parametrize("missed", [1, PAGE, PAGE + 1, 2 * PAGE, 20 * PAGE + 3])
+def test_a_browser_is_given_every_step_that_it_missed_however_many(
+    store_address: str, store: Connection, missed: int
+):
     patients(store)
 
     async def body(hub: Hub) -> None:
         await hub.catch_up()
-        events(store, CATCH_UP_MAX + 1)
+        events(store, missed)
         await hub.catch_up()
         parts = hub.stream(NURSE, 0, valid)
-        assert await take(parts, 1) == [("reload", hub.cursor)]
+        given = await take(parts, missed)
+        events(store, 1)
+        await hub.catch_up()
+        given += await take(parts, 1)
+        assert [id_ for _, id_ in given] == all_ids(store)
         await parts.aclose()
 
     with_hub(store_address, body)
