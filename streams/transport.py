@@ -29,6 +29,8 @@ from typing import Any, NamedTuple, cast
 import faust
 import structlog
 from aiokafka.structs import ConsumerRecord
+from faust.tables.manager import TableManager
+from faust.tables.recovery import RebalanceAgain
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -321,7 +323,14 @@ class BatchConsumer(driver.Consumer):
         self.positioned.set()
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Recovery's seek in the changelogs."""
+        """Recovery's seek in the changelogs.
+
+        A rebalance that comes while recovery is under way puts None for what the next recovery has to find out; this
+        one, which it has overtaken, would end the process with it, and begins again instead.
+        """
+        recovery = cast(TableManager, self.app.tables).recovery
+        if recovery.signal_recovery_start.is_set():
+            raise RebalanceAgain
         for tp in partitions:
             self._expected.pop(tp, None)
         await super().seek_wait(partitions)

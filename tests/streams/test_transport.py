@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import IllegalGenerationError
+from faust.tables.recovery import RebalanceAgain, Recovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from hypothesis import given
@@ -282,6 +284,38 @@ def test_a_broker_whose_disk_has_just_failed_is_asked_again_where_a_changelog_be
         thread = BatchThread.__new__(BatchThread)
         assert await getattr(thread, name)(TELEMETRY, BACKLOG) == {TELEMETRY: 3, BACKLOG: 7}
         assert asked == [(TELEMETRY, BACKLOG), (TELEMETRY,), (TELEMETRY,)]
+
+    asyncio.run(main())
+
+
+def test_a_recovery_that_another_rebalance_has_overtaken_begins_again_and_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rebalance has put None where the next recovery is to find out an offset, which no seek takes."""
+
+    async def main() -> None:
+        sought: list[Mapping[TP, int]] = []
+
+        async def seek(_: Any, partitions: Mapping[TP, int]) -> None:
+            if None in partitions.values():
+                raise ValueError("as aiokafka does")
+            sought.append(partitions)
+
+        monkeypatch.setattr(driver.Consumer, "seek_wait", seek)
+        consumer = Bare().at(5)
+        conf = SimpleNamespace(stream_recovery_delay=0.0)
+        recovery = Recovery(SimpleNamespace(conf=conf), SimpleNamespace())  # type: ignore[arg-type]
+        consumer.app.tables.recovery = recovery
+        await consumer.seek_wait({TELEMETRY: 3})
+        assert (sought, consumer._expected[TELEMETRY]) == ([{TELEMETRY: 3}], 3)
+
+        async def overtaken() -> None:
+            recovery.signal_recovery_start.set()
+            await consumer.seek_wait({TELEMETRY: None})  # type: ignore[dict-item]
+
+        with pytest.raises(RebalanceAgain):
+            await recovery._wait(overtaken(), timeout=5.0)
+        assert (sought, consumer._expected[TELEMETRY]) == ([{TELEMETRY: 3}], 3)
 
     asyncio.run(main())
 
