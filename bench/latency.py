@@ -58,9 +58,7 @@ SEARCH_STEPS = 5  # a thirty-second of the burst's rate
 STEP_SECONDS = 0.02
 LOOK_SECONDS = 0.5
 LOW_MG_DL = 45
-PROBED_RULE = (
-    "glucose-very-low"  # patients who never measured have an alert of another rule, which must not count
-)
+PROBED_RULE = "glucose-very-low"  # patients who never measured have an alert of another rule, which does not count
 
 
 class Page(threading.Thread):

@@ -13,6 +13,7 @@ import pytest
 
 from devices.firmware import LOST_AFTER_S, RESEND_AFTER_MAX_S, RESEND_AFTER_S, Firmware
 from devices.outbox import OutboxStore
+from streams import receipts
 
 NOON_MS = 1_795_345_200_000
 
@@ -27,7 +28,8 @@ class Line:
     sent: int = 0
     measured: int = 0
     queue: deque[list[int]] = field(default_factory=deque)
-    seen: set[int] = field(default_factory=set)
+    ledger: receipts.Ledger = field(default_factory=receipts.new_ledger)
+    """The platform's own, which knows of all numbers from the first."""
     mid: int = 0
     time_left: float = 0.0
     """Readings that the platform may still work on."""
@@ -69,18 +71,8 @@ class Line:
         client._on_connect(client.client, None, flags, SimpleNamespace(is_failure=False, value=0), None)  # type: ignore[arg-type]
 
     def receipt(self, seqs: list[int]) -> None:
-        self.seen.update(seqs)
-        through = 0
-        while through + 1 in self.seen:
-            through += 1
-        also: list[list[int]] = []
-        for seq in sorted(one for one in self.seen if one > through):
-            if also and also[-1][1] == seq - 1:
-                also[-1][1] = seq
-            else:
-                also.append([seq, seq])
-        body = {"epoch": 0, "through": through, "also": also, "rejected": []}
-        message = SimpleNamespace(payload=json.dumps(body).encode())
+        answer = receipts.receipt(0, receipts.note(self.ledger, 0, seqs, oldest=1))
+        message = SimpleNamespace(payload=receipts.encode_receipt(answer))
         self.client._on_message(self.client.client, None, message)  # type: ignore[arg-type]
 
 
@@ -177,7 +169,7 @@ def test_a_line_that_breaks_again_and_again_does_not_put_off_the_sending(line: L
         line.second()
     line.second(
         measured=1, worked_on=1.0
-    )  # the first receipt took 51 s: the next is waited for twice as long
+    )  # the first receipt, after 51 s; the next is waited for twice as long
     line.queue.clear()
     for second in range((2 * 51) + 2):
         if second % 7 == 0:

@@ -36,7 +36,7 @@ from devices.firmware import RESEND_AFTER_MAX_S
 from devices.times import to_datetime
 
 STALLED_SECONDS = RESEND_AFTER_MAX_S + 180.0
-"""Without a fault, so long without a receipt is a failure: a device whose last receipt took minutes sends again after
+"""Without a fault, so long without a receipt is a failure: a device whose readings wait for minutes sends again after
 ten at the latest, groups settle in 20 s."""
 SETTLE_SECONDS = 300.0
 """From the last receipt until the database and the feed have everything."""
