@@ -58,7 +58,8 @@ SEARCH_STEPS = 5  # a thirty-second of the burst's rate
 STEP_SECONDS = 0.02
 LOOK_SECONDS = 0.5
 LOW_MG_DL = 45
-PROBED_RULE = "glucose-very-low"  # patients who never measured have an alert of another rule, which does not count
+# Only its alerts count: patients who never measured have one of another rule.
+PROBED_RULE = "glucose-very-low"
 
 
 class Page(threading.Thread):
